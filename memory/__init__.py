@@ -1,0 +1,9 @@
+"""The archives, one file each: name -> "module:attribute", imported at first use. Code room."""
+
+if __name__ != "scenepipe.memory":
+    raise ImportError(f"import scenepipe.memory, not {__name__}: a second copy of an archive is a second class")
+
+ARCHIVES = {
+    "memory": "scenepipe.memory.memory:MemoryArchive",
+    "sqlite": "scenepipe.memory.sqlite:SqliteArchive",
+}

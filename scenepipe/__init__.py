@@ -1,0 +1,1 @@
+"""scenepipe: text -> scene -> LoRA registers -> text."""

@@ -1,0 +1,1 @@
+"""SceneBuilder analysis: language, symbols, rhythm, emotion, tension, field, Δ-code. Pure functions over text."""

@@ -1,0 +1,1 @@
+"""Lexicon and codebook: data only."""

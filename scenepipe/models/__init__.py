@@ -1,0 +1,1 @@
+"""The model catalogue, its fetcher, and everything that reads or writes adapters."""

@@ -1,0 +1,1 @@
+"""Fakes and conformance suites, shipped for plug-in authors."""
