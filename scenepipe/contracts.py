@@ -75,7 +75,10 @@ class Budget:
 
 
 class Resources:
-    """What a pipeline owns and its stages share: opened once, before the first scene that needs it."""
+    """What a pipeline owns and its stages share: opened once, before the first scene that needs it.
+
+    ``proofs`` says, by register, what the backend loaded; empty until it has.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Resources:
         self.encoder = encoder
         self.model = model
         self.registers: Mapping[str, Register] = dict(registers or {})
+        self.proofs: Mapping[str, AdapterProof] = {}
 
 
 class Context:
@@ -109,7 +113,6 @@ class Context:
         backend_ready: Callable[[], Any] | None = None,
         deadline: float | None = None,
         budget: Budget | None = None,
-        mixture: Mixture | None = None,
     ) -> None:
         self.resources = resources
         self.run = run
@@ -117,7 +120,6 @@ class Context:
         self.emit = emit
         self.deadline = deadline
         self.budget = budget or Budget()
-        self.mixture = mixture
         self._backend_ready = backend_ready
 
     @property
@@ -161,10 +163,12 @@ class Stage(Protocol):
     Optional members, found by name:
 
     * ``name`` of the stage in messages (the registered name otherwise); ``version`` for fingerprints
-    * ``needs``: subset of ``{"backend", "archive", "encoder", "model", "registers"}``
+    * ``needs``: subset of ``{"backend", "archive", "encoder", "model"}``; a pipeline without the named backend or archive
+      is refused, an encoder or model is opened where the pipeline has one
     * ``requires``: import name -> extra, for packages that may be missing
     * ``explains = False``: left out of `Pipeline.explain` (it calls the model or writes)
     * ``open(resources)``: heavy work, run once in a worker thread; ``aclose()``: async, undo it
+    * ``preview(scene, ctx)``: a dict of JSON values for `Pipeline.explain`: what ``run`` would do
     * ``batch_size`` and ``run_batch(scenes, ctx)``: see `BatchStage`
     """
 
@@ -179,7 +183,8 @@ class BatchStage(Protocol):
     """A stage that burns CPU and gains from batches.
 
     ``run_batch`` is an ordinary function; the runner calls it in a worker thread with up to ``batch_size`` scenes
-    that are waiting at that moment, and expects one scene or `Failure` per row, in order.
+    that are waiting at that moment, and expects one scene or `Failure` per row, in order. ``ctx`` is that of the first
+    row: its resources are everybody's, its ``emit`` is not.
     """
 
     reads: ClassVar[frozenset[str]]
