@@ -70,7 +70,9 @@ class Budget:
             if left is None:
                 continue
             if amount > left:
-                raise DeadlineError(f"the run's budget has {left} {name} left, {amount} were asked; raise budget.{name}")
+                raise DeadlineError(
+                    f"the run's budget has {left} {name} left, {amount} were asked; raise budget.{name}"
+                )
             setattr(self, name, left - amount)
 
 
@@ -163,8 +165,8 @@ class Stage(Protocol):
     Optional members, found by name:
 
     * ``name`` of the stage in messages (the registered name otherwise); ``version`` for fingerprints
-    * ``needs``: subset of ``{"backend", "archive", "encoder", "model"}``; a pipeline without the named backend or archive
-      is refused, an encoder or model is opened where the pipeline has one
+    * ``needs``: subset of ``{"backend", "archive", "encoder", "model"}``; a pipeline without a needed backend or
+      archive is refused, an encoder or model is opened where the pipeline has one
     * ``requires``: import name -> extra, for packages that may be missing
     * ``explains = False``: left out of `Pipeline.explain` (it calls the model or writes)
     * ``open(resources)``: heavy work, run once in a worker thread; ``aclose()``: async, undo it

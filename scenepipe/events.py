@@ -82,15 +82,7 @@ class RunFinished(_Event):
 
 
 Event = Annotated[
-    RunStarted
-    | StageStarted
-    | SceneUpdated
-    | Token
-    | ReplyFinished
-    | StageFinished
-    | Warned
-    | Failed
-    | RunFinished,
+    RunStarted | StageStarted | SceneUpdated | Token | ReplyFinished | StageFinished | Warned | Failed | RunFinished,
     Field(discriminator="type"),
 ]
 

@@ -125,7 +125,9 @@ def of(weights: Mapping[str, float]) -> Mixture:
         raise MixtureError(f"{dict(weights)} is not a mixture: {_first_message(error)}") from None
 
 
-def plan(asked: Mixture, *, mode: MixtureMode, step: float, registers: Iterable[str], can: Iterable[MixtureMode]) -> Plan:
+def plan(
+    asked: Mixture, *, mode: MixtureMode, step: float, registers: Iterable[str], can: Iterable[MixtureMode]
+) -> Plan:
     """Decide what an engine is given for a mixture. Never silently less than asked.
 
     Args:
@@ -144,10 +146,12 @@ def plan(asked: Mixture, *, mode: MixtureMode, step: float, registers: Iterable[
     if mode == "refuse" and several:
         raise MixtureError(f"mixture {used.id} has several registers and 'mixture: refuse' allows one")
     if mode == "top1":
-        name = max(used.weights, key=lambda n: (used.weights[n], n), default=None)
-        used = of({name: used.weights[name]}) if name else Mixture()
+        heaviest = max(used.weights, key=lambda n: (used.weights[n], n), default="")
+        used = of({heaviest: used.weights[heaviest]}) if heaviest else Mixture()
     elif used.weights and mode != "refuse" and mode not in modes:
-        raise MixtureError(f"this backend cannot honour 'mixture: {mode}'; {did_you_mean(mode, modes | {'top1', 'refuse'})}")
+        raise MixtureError(
+            f"this backend cannot honour 'mixture: {mode}'; {did_you_mean(mode, modes | {'top1', 'refuse'})}"
+        )
     return Plan(asked=asked, used=used, mode=mode)
 
 

@@ -1,7 +1,7 @@
 """The pipeline: stages in a row over shared resources. Check, run, map, stream, explain.
 
-One asynchronous core with a thin synchronous face: ``run``, ``explain``, and the iterators of ``map`` and ``stream`` work in
-ordinary code; ``arun``, ``aexplain`` and ``async for`` over the same iterators work in asynchronous code.
+One asynchronous core with a thin synchronous face: ``run``, ``explain``, and the iterators of ``map`` and ``stream``
+work in ordinary code; ``arun``, ``aexplain`` and ``async for`` over the same iterators work in asynchronous code.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ class Pipeline:
     async def __aenter__(self) -> Pipeline:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     def __enter__(self) -> Pipeline:
@@ -219,13 +221,19 @@ class Pipeline:
         except StageFailed as failed:
             raise _noted(failed, self.name) from failed.error.__cause__
 
-    def map(self, rows: Iterable[Row] | AsyncIterable[Row], *, concurrency: int = 32, run: str | None = None,
-            first_row: int = 0) -> Results[Scene | Failure]:
+    def map(
+        self,
+        rows: Iterable[Row] | AsyncIterable[Row],
+        *,
+        concurrency: int = 32,
+        run: str | None = None,
+        first_row: int = 0,
+    ) -> Results[Scene | Failure]:
         """Many texts, results in order: a Scene, or a Failure in the place of its row. Iterate it either way.
 
         Args:
             concurrency: scenes in flight.
-            run: id of the run, part of every operation id; give the same to repeat a run without doubling its encounters.
+            run: id of the run, part of every operation id: repeating a run under its id doubles no encounter.
             first_row: number of the first row.
         """
         return Results(lambda: self._map(rows, concurrency, run or _run_id(), first_row), self._sync)
@@ -288,11 +296,14 @@ class Pipeline:
             async with asyncio.timeout(self.deadline_s):
                 return await self._walk(scene, ctx)
         except TimeoutError as error:
-            late = DeadlineError(f"the scene took longer than deadline_s = {self.deadline_s:g}; raise it or shorten the reply")
+            late = DeadlineError(
+                f"the scene took longer than deadline_s = {self.deadline_s:g}; raise it or shorten the reply"
+            )
             raise StageFailed("deadline", scene, late) from error
 
-    async def _map(self, rows: Iterable[Row] | AsyncIterable[Row], concurrency: int, run: str,
-                   first_row: int) -> AsyncGenerator[Scene | Failure, None]:
+    async def _map(
+        self, rows: Iterable[Row] | AsyncIterable[Row], concurrency: int, run: str, first_row: int
+    ) -> AsyncGenerator[Scene | Failure, None]:
         await self.aopen()
         gate, budget = asyncio.Semaphore(concurrency), self._budget()
         pending: deque[asyncio.Task[Scene | Failure]] = deque()
@@ -350,10 +361,19 @@ class Pipeline:
         finally:
             queue.put_nowait(None)
 
-    def _context(self, run: str, *, emit: Callable[[ev.Event], None] = _ignore, budget: Budget | None = None) -> Context:
+    def _context(
+        self, run: str, *, emit: Callable[[ev.Event], None] = _ignore, budget: Budget | None = None
+    ) -> Context:
         deadline = time.monotonic() + self.deadline_s if self.deadline_s is not None else None
-        return Context(self.resources, run=run, pipeline=self.name, emit=emit, backend_ready=self._backend_ready,
-                       deadline=deadline, budget=budget or self._budget())
+        return Context(
+            self.resources,
+            run=run,
+            pipeline=self.name,
+            emit=emit,
+            backend_ready=self._backend_ready,
+            deadline=deadline,
+            budget=budget or self._budget(),
+        )
 
     async def _backend_ready(self) -> None:
         assert self._backend is not None, "opened before the first scene"
@@ -400,6 +420,8 @@ def _noted(failed: StageFailed, pipeline: str) -> BaseException:
     return failed.error
 
 
-def _failure(stage: str, error: BaseException, row: int, *, scene: Scene | None = None, text: str | None = None) -> Failure:
+def _failure(
+    stage: str, error: BaseException, row: int, *, scene: Scene | None = None, text: str | None = None
+) -> Failure:
     printable = text.encode("utf-8", "replace").decode() if text is not None else None
     return Failure(scene=scene, text=printable, row=row, stage=stage, error=type(error).__name__, message=str(error))

@@ -26,7 +26,9 @@ _LABELS = {
     "ru": {"echo": "Эхо", "turn": "Раньше", "scene": "Сцена", "linkage": "Сцепка", "reply": "Ответ", "quote": "«{}»"},
     "en": {"echo": "Echo", "turn": "Before", "scene": "Scene", "linkage": "Linkage", "reply": "Reply", "quote": "“{}”"},
 }
-_STOPS = tuple(f"\n{labels[part]}:" for labels in _LABELS.values() for part in ("echo", "turn", "scene", "linkage", "reply"))
+_STOPS = tuple(
+    f"\n{labels[part]}:" for labels in _LABELS.values() for part in ("echo", "turn", "scene", "linkage", "reply")
+)
 
 
 @dataclass(frozen=True)

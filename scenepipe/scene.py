@@ -343,7 +343,7 @@ class Scene(Value):
 STAGE_FIELDS: tuple[str, ...] = tuple(Scene.model_fields)[6:]
 """The fields that stages fill, in the order in which a pipeline usually fills them."""
 
-_QUOTES = str.maketrans({c: '"' for c in "«»„“”‟"} | {c: "'" for c in "‘’‚‛`´"} | {"ё": "е"})
+_QUOTES = str.maketrans(dict.fromkeys("«»„“”‟", '"') | dict.fromkeys("‘’‚‛`´", "'") | {"ё": "е"})
 _DROPPED = re.compile("[\u00ad\u0301\u200b\u2060\ufeff]")
 _SPACES = re.compile(r"\s+")
 

@@ -67,7 +67,7 @@ class Step:
             raise StageError(
                 self.name,
                 self.pipeline,
-                f"changed {', '.join(touched)} but declares writes = {{{', '.join(sorted(self.writes))}}}; declare or leave it",
+                f"changed {', '.join(touched)}, but declares writes = {sorted(self.writes)}; declare it or leave it",
             )
         return after
 
@@ -141,13 +141,17 @@ def check_steps(steps: Sequence[Step], *, has: frozenset[str], given: frozenset[
     for index, step in enumerate(steps):
         where = f"stages.{index}"
         for name in sorted((step.reads | step.writes) - set(STAGE_FIELDS)):
-            faults.append(Fault(where, f"stage '{step.name}' declares the field '{name}'; {did_you_mean(name, STAGE_FIELDS)}"))
+            faults.append(
+                Fault(where, f"stage '{step.name}' declares the field '{name}'; {did_you_mean(name, STAGE_FIELDS)}")
+            )
         for name in sorted(step.reads & set(STAGE_FIELDS) - writer.keys()):
             later = next((s.name for s in steps[index + 1 :] if name in s.writes), None)
             hint = f"'{later}' writes it, but later; move it up" if later else "no stage writes it; add one that does"
             faults.append(Fault(where, f"stage '{step.name}' reads '{name}', which nobody wrote before it; {hint}"))
         for name in sorted(step.writes & writer.keys()):
-            faults.append(Fault(where, f"stage '{step.name}' writes '{name}', which {writer[name]} wrote already; remove one"))
+            faults.append(
+                Fault(where, f"stage '{step.name}' writes '{name}', which {writer[name]} wrote already; remove one")
+            )
         for need in sorted(step.needs & {"backend", "archive"} - has):
             key = "memory" if need == "archive" else need
             faults.append(Fault(where, f"stage '{step.name}' needs a {need}; add '{key}:' to the pipeline"))

@@ -1,0 +1,211 @@
+"""Rows of the SQLite archive: values to rows and back, each with a digest, so that a flipped byte is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DBAPIError
+
+from scenepipe.contracts import Encounter
+from scenepipe.errors import ArchiveError, InputError
+from scenepipe.memory.sqlite_schema import (
+    ENCOUNTERS,
+    SCENES,
+    SYMBOLS,
+    is_damage,
+    namespace_token,
+    word_token,
+)
+from scenepipe.recall import archived, lemma_of, refuse_orphans, symbol_keys, utc
+from scenepipe.scene import Scene
+
+K = TypeVar("K")
+T = TypeVar("T")
+Broken = list[Any]
+
+_CHUNK = 500
+_KEYS = sa.bindparam("keys", expanding=True)
+_NEWEST = sa.select(sa.func.max(SCENES.c.seq)).where(SCENES.c.id.in_(_KEYS)).group_by(SCENES.c.id)
+_LATEST = sa.select(SCENES.c.id, SCENES.c.digest, SCENES.c.json, SCENES.c.text).where(SCENES.c.seq.in_(_NEWEST))
+_ANALYSES = sa.select(SCENES.c.seq, SCENES.c.digest, SCENES.c.json, SCENES.c.text).where(SCENES.c.seq.in_(_KEYS))
+_ENCOUNTERS = sa.select(ENCOUNTERS).where(ENCOUNTERS.c.id.in_(_KEYS))
+
+
+# --- Writing ---------------------------------------------------------------------------------------------------------
+
+
+def insert_scenes(connection: sa.Connection, scenes: Sequence[Scene], *, words: bool) -> int:
+    """Write the scenes that are new, with their symbols and words; how many were.
+
+    Call it inside BEGIN IMMEDIATE: the numbers given to the rows are free only under the write lock.
+    """
+    wanted = {(scene.id, _analysis(scene)): archived(scene) for scene in reversed(scenes)}
+    pairs = sa.select(SCENES.c.id, SCENES.c.analysis).where(SCENES.c.id.in_(_KEYS))
+    known = {
+        tuple(row) for keys in _chunks([i for i, _ in wanted]) for row in connection.execute(pairs, {"keys": keys})
+    }
+    fresh = [scene for pair, scene in reversed(wanted.items()) if pair not in known]
+    if not fresh:
+        return 0
+    first = connection.execute(sa.select(sa.func.coalesce(sa.func.max(SCENES.c.seq), 0) + 1)).scalar_one()
+    numbered = list(enumerate(fresh, start=first))
+    connection.execute(insert(SCENES).on_conflict_do_nothing(), [_scene_row(seq, scene) for seq, scene in numbered])
+    if symbols := [row for seq, scene in numbered for row in _symbol_rows(seq, scene)]:
+        connection.execute(insert(SYMBOLS).on_conflict_do_nothing(), symbols)
+    if words:
+        connection.exec_driver_sql(
+            "INSERT INTO words (rowid, lemmas) VALUES (?, ?)", [_words(n, s) for n, s in numbered]
+        )
+    return len(fresh)
+
+
+def insert_encounters(connection: sa.Connection, encounters: Sequence[Encounter]) -> int:
+    """Write the encounters that are new; how many were.
+
+    Raises:
+        ArchiveError: one names a scene that is not stored.
+    """
+    wanted = {encounter.id: utc(encounter) for encounter in reversed(encounters)}
+    known = _present(connection, ENCOUNTERS.c.id, wanted)
+    fresh = [encounter for name, encounter in reversed(wanted.items()) if name not in known]
+    refuse_orphans(fresh, _present(connection, SCENES.c.id, {encounter.scene_id for encounter in fresh}))
+    if fresh:
+        connection.execute(insert(ENCOUNTERS).on_conflict_do_nothing(), [_encounter_row(e) for e in fresh])
+    return len(fresh)
+
+
+def _present(connection: sa.Connection, column: sa.Column[str], values: Iterable[str]) -> set[str]:
+    statement = sa.select(column).where(column.in_(_KEYS)).distinct()
+    return {name for keys in _chunks(list(values)) for name in connection.execute(statement, {"keys": keys}).scalars()}
+
+
+def _scene_row(seq: int, scene: Scene) -> dict[str, Any]:
+    vector = scene.field.vector if scene.field else None
+    chain = scene.linkage.chain if scene.linkage else ()
+    data = scene.to_json(vectors=True)
+    return {
+        "seq": seq,
+        "id": scene.id,
+        "analysis": _analysis(scene),
+        "namespace": scene.origin.namespace,
+        "key": scene.key,
+        "linkage": scene.linkage.joined if scene.linkage else "",
+        "chain": json.dumps(chain, ensure_ascii=False),
+        "code": str(scene.delta) if scene.delta else None,
+        "created": scene.created.isoformat(),
+        "encoder": vector.encoder if vector else None,
+        "vector": vector.data if vector else None,
+        "digest": _digest(scene.text, data),
+        "text": scene.text,
+        "json": data,
+    }
+
+
+def _symbol_rows(seq: int, scene: Scene) -> list[dict[str, Any]]:
+    space = scene.origin.namespace
+    return [{"namespace": space, "lemma": lemma_of(k), "key": k, "seq": seq} for k in symbol_keys(scene)]
+
+
+def _words(seq: int, scene: Scene) -> tuple[int, str]:
+    tokens = [namespace_token(scene.origin.namespace), *(word_token(lemma_of(key)) for key in symbol_keys(scene))]
+    return seq, " ".join(tokens)
+
+
+def _encounter_row(encounter: Encounter) -> dict[str, Any]:
+    row = encounter.model_dump(mode="json")
+    row["at"] = encounter.at.isoformat(timespec="microseconds")
+    row["data"] = json.dumps(row["data"], ensure_ascii=False)
+    return row | {"digest": _digest(json.dumps([row[name] for name in Encounter.model_fields]))}
+
+
+def _analysis(scene: Scene) -> str:
+    return scene.analysis.id if scene.analysis else ""
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).digest()
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def latest(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, Scene], Broken]:
+    """The newest analysis by scene id, and the ids that cannot be read."""
+    return _read(connection, _LATEST, ids, _to_scene)
+
+
+def analyses(connection: sa.Connection, seqs: Sequence[int]) -> tuple[dict[int, Scene], Broken]:
+    """Scenes by row number, and the numbers that cannot be read."""
+    return _read(connection, _ANALYSES, seqs, _to_scene)
+
+
+def encounters(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, Encounter], Broken]:
+    """Encounters by id, and the ids that cannot be read."""
+    return _read(connection, _ENCOUNTERS, ids, _to_encounter)
+
+
+def encounter_ids(connection: sa.Connection, scene_ids: Sequence[str] | None) -> list[str]:
+    """Ids of all encounters of these scenes, of all for None."""
+    if scene_ids is None:
+        return list(connection.execute(sa.select(ENCOUNTERS.c.id)).scalars())
+    statement = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.in_(_KEYS))
+    return [name for keys in _chunks(scene_ids) for name in connection.execute(statement, {"keys": keys}).scalars()]
+
+
+def check_file(connection: sa.Connection) -> list[str]:
+    """SQLite's integrity check, and encounters whose scene is missing."""
+    faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+    orphans = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.not_in(sa.select(SCENES.c.id)))
+    return faults + [f"encounter {name}: its scene is missing" for name in connection.execute(orphans).scalars()]
+
+
+def _read(
+    connection: sa.Connection, statement: sa.Select[Any], keys: Sequence[K], parse: Callable[[Any], T]
+) -> tuple[dict[K, T], Broken]:
+    """Rows by key (the first column). Around a damaged page it halves the keys until only unreadable ones are left."""
+    found: dict[K, T] = {}
+    broken: Broken = []
+    for chunk in _chunks(list(dict.fromkeys(keys))):
+        try:
+            records = connection.execute(statement, {"keys": chunk}).all()
+        except DBAPIError as error:
+            if not is_damage(error):
+                raise
+            if len(chunk) == 1:
+                broken += chunk
+                continue
+            for half in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]):
+                good, bad = _read(connection, statement, half, parse)
+                found |= good
+                broken += bad
+            continue
+        for record in records:
+            try:
+                found[record[0]] = parse(record)
+            except (ArchiveError, InputError, ValueError):
+                broken.append(record[0])
+    return found, broken
+
+
+def _to_scene(row: Any) -> Scene:
+    if _digest(row.text, row.json) != row.digest:
+        raise ArchiveError("the digest does not match")
+    return Scene.from_json(row.json)
+
+
+def _to_encounter(row: Any) -> Encounter:
+    values = {name: row._mapping[name] for name in Encounter.model_fields}
+    if _digest(json.dumps(list(values.values()))) != row.digest:
+        raise ArchiveError("the digest does not match")
+    values |= {"at": datetime.fromisoformat(values["at"]), "data": json.loads(values["data"])}
+    return Encounter.model_validate(values)
+
+
+def _chunks(keys: Sequence[K]) -> list[Sequence[K]]:
+    return [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]

@@ -1,0 +1,274 @@
+"""``decode``: the mixture speaks the scene.
+
+Makes the scene prompt, asks the backend with the scene's mixture, streams tokens as events, and writes the reply with
+the receipt of what actually spoke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scenepipe import events as ev
+from scenepipe.choose import parts_of, score_of
+from scenepipe.contracts import Backend, Context, Request, Sampling
+from scenepipe.errors import BackendError
+from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan
+from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, prompt_sha256
+from scenepipe.scene import AdapterReceipt, Candidate, Receipt, Reply, Scene, Segment, Usage
+
+EMPTY_TRIES = 3
+"""Draws with new seeds before an empty reply is an error: a small base may end at once on one seed in some hundred."""
+
+
+class Decode:
+    """Scene to reply.
+
+    Args:
+        mixture: how the engine must honour the mixture: exact, premerged, top1 or refuse.
+        mixture_step: grid that weights snap to, so that mixtures recur and can be grouped; 0 keeps them as they are.
+        max_tokens: length of the reply.
+        temperature: 0 is greedy.
+        top_p: nucleus sampling.
+        top_k: 0 switches it off.
+        min_p: tokens less likely than this share of the likeliest are left out.
+        repeat_penalty: 1 switches it off; well above 1.05 breaks Russian word endings.
+        candidates: replies drawn in one batch; the best by `scenepipe.choose` is kept, nothing streams before that.
+        echoes: recalled scenes named in the prompt, at most.
+        echo_tokens: tokens that they may take together.
+        seed: of the first candidate; drawn at random when not given, and written into the receipt.
+        stop: strings that end a reply, besides the template's own.
+        json_schema: the reply must be JSON of this schema.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset({"language", "linkage", "registers"})
+    writes: ClassVar[frozenset[str]] = frozenset({"reply"})
+    needs: ClassVar[frozenset[str]] = frozenset({"backend", "encoder"})
+    explains: ClassVar[bool] = False
+    version: ClassVar[str] = "1"
+
+    def __init__(
+        self,
+        *,
+        mixture: MixtureMode = "exact",
+        mixture_step: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1,
+        max_tokens: Annotated[int, Field(ge=1, le=8192)] = 80,
+        temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7,
+        top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95,
+        top_k: Annotated[int, Field(ge=0)] = 40,
+        min_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05,
+        repeat_penalty: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0,
+        candidates: Annotated[int, Field(ge=1, le=32)] = 1,
+        echoes: Annotated[int, Field(ge=0, le=10)] = 1,
+        echo_tokens: Annotated[int, Field(ge=1)] = 48,
+        seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None,
+        stop: list[str] | None = None,
+        json_schema: dict[str, Any] | None = None,
+    ) -> None:
+        self.mode: MixtureMode = mixture
+        self.mixture_step = mixture_step
+        self.max_tokens = max_tokens
+        self.sampling = Sampling(
+            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, repeat_penalty=repeat_penalty
+        )
+        self.candidates = candidates
+        self.echoes = echoes
+        self.echo_tokens = echo_tokens
+        self.seed = seed
+        self.stop = tuple(stop or ())
+        self.json_schema = json_schema
+
+    async def run(self, scene: Scene, ctx: Context) -> Scene:
+        """Speak the scene."""
+        backend = await ctx.backend()
+        what = plan(
+            scene.registers or Mixture(),
+            mode=self.mode,
+            step=self.mixture_step,
+            registers=ctx.registers,
+            can=backend.capabilities.mixtures,
+        )
+        prompt = _prompt(scene, await self._fitting_echoes(scene, backend))
+        request = Request(
+            prompt=prompt.render(),
+            plan=what,
+            sampling=self.sampling,
+            max_tokens=self.max_tokens,
+            stop=(*prompt.stop, *self.stop),
+            json_schema=self.json_schema,
+            deadline=ctx.deadline,
+        )
+        drawn = await self._draw(scene, request, backend, ctx)
+        reply = _reply(drawn, request, _receipt(backend, ctx, what, request, drawn))
+        ctx.emit(ev.ReplyFinished(run=ctx.run, scene_id=scene.id, reply=reply))
+        return scene.with_(reply=reply)
+
+    def preview(self, scene: Scene, ctx: Context) -> dict[str, Any]:
+        """What would be sent: the plan and the prompt. Echoes may still be cut to ``echo_tokens``."""
+        asked = scene.registers or Mixture()
+        what = plan(asked, mode=self.mode, step=self.mixture_step, registers=ctx.registers, can=(self.mode,))
+        prompt = _prompt(scene, _echo_texts(scene, self.echoes))
+        return {
+            "mixture": {
+                "mode": what.mode,
+                "asked": what.asked.weights,
+                "used": what.used.weights,
+                "base": what.used.base,
+            },
+            "prompt_version": PROMPT_VERSION,
+            "prompt": prompt.render(),
+            "max_tokens": self.max_tokens,
+            "candidates": self.candidates,
+        }
+
+    async def _fitting_echoes(self, scene: Scene, backend: Backend) -> list[str]:
+        left, kept = self.echo_tokens, []
+        for text in _echo_texts(scene, self.echoes):
+            left -= await backend.count(text)
+            if left < 0:
+                break
+            kept.append(text)
+        return kept
+
+    async def _draw(self, scene: Scene, request: Request, backend: Backend, ctx: Context) -> list[_Drawn]:
+        """Candidates, best first."""
+        first = secrets.randbelow(2**31 - 1) if self.seed is None else self.seed
+        if self.candidates == 1:
+            return [await self._one(request, first, backend, ctx, scene.id, loud=True)]
+        seeds = [(first + n) % 2**31 for n in range(self.candidates)]
+        results = await _together([self._one(request, seed, backend, ctx, scene.id, loud=False) for seed in seeds])
+        language = scene.language.code if scene.language else "und"
+        chain = scene.linkage.chain if scene.linkage else ()
+        drawn = []
+        for result in results:
+            parts = await asyncio.to_thread(
+                parts_of, result.text, text=scene.text, linkage=chain, language=language, encoder=ctx.encoder
+            )
+            drawn.append(result.judged(parts))
+        drawn.sort(key=lambda d: (-d.score, d.seed))
+        ctx.emit(ev.Token(run=ctx.run, scene_id=scene.id, text=drawn[0].text))
+        return drawn
+
+    async def _one(
+        self, request: Request, seed: int, backend: Backend, ctx: Context, scene_id: str, *, loud: bool
+    ) -> _Drawn:
+        for attempt in range(EMPTY_TRIES):
+            own = request.model_copy(update={"seed": (seed + attempt * 7919) % 2**31})
+            ctx.budget.spend(calls=1, tokens=request.max_tokens)
+            drawn = await _generate(own, backend, ctx, scene_id, loud=loud)
+            ctx.budget.spend(tokens=drawn.usage.reply_tokens - request.max_tokens)
+            if drawn.text:
+                return drawn
+        raise BackendError(
+            f"the mixture {request.plan.used.id} ended its reply at once, {EMPTY_TRIES} times; "
+            "give another seed, a higher temperature or more weight to a register"
+        )
+
+
+class _Drawn:
+    """One reply as it came, with the score that judged it."""
+
+    def __init__(self, text: str, seed: int, finish: Literal["stop", "length"], usage: Usage) -> None:
+        self.text = text
+        self.seed = seed
+        self.finish: Literal["stop", "length"] = finish
+        self.usage = usage
+        self.parts: dict[str, float] = {}
+        self.score = 0.0
+
+    def judged(self, parts: dict[str, float]) -> _Drawn:
+        self.parts = parts
+        self.score = score_of(parts)
+        return self
+
+
+async def _together(draws: Sequence[Coroutine[Any, Any, _Drawn]]) -> list[_Drawn]:
+    """All results, or the first error with the other draws cancelled."""
+    tasks = [asyncio.create_task(draw) for draw in draws]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: str, *, loud: bool) -> _Drawn:
+    texts: list[str] = []
+    finish: Literal["stop", "length"] = "stop"
+    usage = Usage()
+    stream = backend.generate(request)
+    try:
+        async for chunk in stream:
+            if chunk.text:
+                shown = chunk.text if texts else chunk.text.lstrip()
+                if shown:
+                    texts.append(shown)
+                    if loud:
+                        ctx.emit(ev.Token(run=ctx.run, scene_id=scene_id, text=shown))
+            finish = chunk.finish_reason or finish
+            usage = chunk.usage or usage
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+    assert request.seed is not None
+    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage)
+
+
+def _prompt(scene: Scene, echoes: Sequence[str]) -> ScenePrompt:
+    return ScenePrompt(
+        text=scene.text,
+        language=scene.language.code if scene.language else "und",
+        linkage=scene.linkage.chain if scene.linkage else (),
+        echoes=echoes,
+    )
+
+
+def _echo_texts(scene: Scene, most: int) -> list[str]:
+    """Texts of the strongest echoes other than the scene itself."""
+    return [echo.text for echo in scene.echoes or () if echo.scene_id != scene.id][:most]
+
+
+def _receipt(backend: Backend, ctx: Context, what: Plan, request: Request, drawn: Sequence[_Drawn]) -> Receipt:
+    proofs = ctx.resources.proofs
+    proven = all(n in proofs and not proofs[n].zero_effect for n in what.used.weights)
+    mode: ReceiptMode = ("exact" if what.mode == "refuse" else what.mode) if proven else "unverified"
+    model = ctx.resources.model
+    return Receipt(
+        backend=backend.name,
+        model=model.id if model else backend.name,
+        model_sha256=model.sha256 if model else None,
+        mode=mode,
+        asked=dict(what.asked.weights),
+        used=dict(what.used.weights),
+        adapters=tuple(
+            AdapterReceipt(register_name=n, sha256=proofs[n].sha256, weight=w)
+            for n, w in what.used.weights.items()
+            if n in proofs
+        ),
+        prompt_version=PROMPT_VERSION,
+        prompt_sha256=prompt_sha256(request.prompt or ""),
+        seed=drawn[0].seed,
+        sampling=request.sampling.model_dump(),
+        candidates=tuple(
+            Candidate(text=d.text, seed=d.seed, score=d.score, parts=d.parts, chosen=d is drawn[0])
+            for d in (drawn if len(drawn) > 1 else ())
+        ),
+    )
+
+
+def _reply(drawn: Sequence[_Drawn], request: Request, receipt: Receipt) -> Reply:
+    best, used = drawn[0], request.plan.used.weights
+    lead = max(used, key=lambda n: (used[n], n), default="base")
+    return Reply(
+        text=best.text,
+        alternatives=tuple(d.text for d in drawn[1:]),
+        segments=(Segment(span=(0, len(best.text)), register_name=lead),),
+        finish_reason=best.finish,
+        usage=best.usage,
+        receipt=receipt,
+    )

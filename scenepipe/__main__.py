@@ -1,0 +1,5 @@
+"""``python -m scenepipe``: the command line."""
+
+from scenepipe.cli import main
+
+main()

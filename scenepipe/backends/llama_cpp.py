@@ -1,0 +1,378 @@
+"""llama.cpp in process (`xllamacpp`): exact weighted mixtures of registers, per request."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scenepipe.backends.grouping import MixtureSlots
+from scenepipe.backends.llama_engine import EngineOptions, LlamaEngine, has_chat_template, within
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
+from scenepipe.mixture import Plan
+from scenepipe.scene import TokenScore, Usage
+
+if TYPE_CHECKING:
+    from scenepipe.models.catalogue import LocalModel
+    from scenepipe.register import Register
+
+CANARY_PROMPT = "Scene: a step in the silence\nСцепка: шаг·тишина\nОтвет:"
+_CANARY_TOKENS = 16
+_CANARY_TOLERANCE = 1e-5
+_FORCED = 1e6
+_SMALLEST_LOGPROB = math.log(2.0**-149)
+_FINAL_FIELDS = ["content", "stop", "stop_type", "generation_settings/lora", "tokens_predicted", "tokens_evaluated"]
+_RANDOM_SEED = 2**32 - 1
+_JSON_STARTS = frozenset('{["-0123456789tfn')
+_LEAST = {"context": 64, "parallel": 1, "threads": 1, "gpu_layers": -1, "main_gpu": 0, "batch": 1, "ubatch": 1}
+
+
+class LlamaCpp:
+    """The default engine: one base model, all its registers loaded, each request with its own mixture.
+
+    Weights are honoured exactly: llama.cpp adds ``w1*dW1 + w2*dW2 + ...`` for the request. Requests of one mixture
+    share a batch, different mixtures take turns (`MixtureSlots`), and no prompt cache outlives a request.
+
+    ``capabilities.chat`` becomes true when an open model brings a chat template.
+
+    A seed fixes the reply when the request runs alone. In a batch with others, matrix products are summed in another
+    order, so a near tie between two tokens may fall the other way.
+
+    Args:
+        context: tokens of prompt and reply together, per request.
+        parallel: requests that run at once; the engine holds memory for ``context * parallel`` tokens.
+        threads: CPU threads; None is the number of physical cores.
+        gpu_layers: layers kept on the GPU; 0 none, -1 all. Needs an xllamacpp wheel built for the GPU.
+        tensor_split: share of the model for each GPU, in their order.
+        main_gpu: GPU for what is not split.
+        batch: prompt tokens read between two looks at cancellations.
+        ubatch: tokens of one computation, at most ``batch``.
+        flash_attention: ``auto``, ``on`` or ``off``.
+        kv_type: type of the attention cache; the quantised ones need flash attention.
+        mmap: map the weights file instead of reading it.
+        mlock: keep the weights in memory.
+        swa_full: keep the whole context of sliding-window layers (Gemma), which `score` needs to go on from
+            token to token; false saves memory and makes `score` read its prompt again for each token.
+        mixture_wait_s: seconds for which one mixture is fed while another waits.
+
+    Raises:
+        ConfigError: an option is outside its range; names all of them.
+    """
+
+    requires: ClassVar[dict[str, str]] = {"xllamacpp": "local"}
+    name = "llama-cpp"
+
+    def __init__(
+        self,
+        *,
+        context: Annotated[int, Field(ge=64)] = 2048,
+        parallel: Annotated[int, Field(ge=1)] = 4,
+        threads: Annotated[int, Field(ge=1)] | None = None,
+        gpu_layers: Annotated[int, Field(ge=-1)] = 0,
+        tensor_split: Sequence[float] = (),
+        main_gpu: Annotated[int, Field(ge=0)] = 0,
+        batch: Annotated[int, Field(ge=1)] = 512,
+        ubatch: Annotated[int, Field(ge=1)] = 512,
+        flash_attention: Literal["auto", "on", "off"] = "auto",
+        kv_type: Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "f16",
+        mmap: bool = True,
+        mlock: bool = False,
+        swa_full: bool = True,
+        mixture_wait_s: Annotated[float, Field(ge=0.0)] = 2.0,
+    ) -> None:
+        self.options = EngineOptions(
+            context=context,
+            parallel=parallel,
+            threads=threads,
+            gpu_layers=gpu_layers,
+            tensor_split=tuple(tensor_split),
+            main_gpu=main_gpu,
+            batch=batch,
+            ubatch=min(ubatch, batch),
+            flash_attention=flash_attention,
+            kv_type=kv_type,
+            mmap=mmap,
+            mlock=mlock,
+            swa_full=swa_full,
+        )
+        _check(self.options)
+        self._mixture_wait_s = mixture_wait_s
+        self._engine: LlamaEngine | None = None
+        self._registers: tuple[str, ...] = ()
+        self._slots = MixtureSlots(parallel, wait_s=mixture_wait_s)
+        self._fits = context
+        self.capabilities = Capabilities(
+            mixtures=("exact",), streaming=True, seed=True, stop=True, json_schema=True, score=True, parallel=parallel
+        )
+
+    async def open(self, model: LocalModel | None, registers: Sequence[Register]) -> Sequence[AdapterProof]:
+        """Load the model with an adapter for each register, and see that each changes the next-token distribution.
+
+        Raises:
+            BackendError: no model, or the engine refuses the model or an adapter.
+            RegisterError: a register has no fitting adapter for this model.
+        """
+        if self._engine is not None:
+            raise BackendError("this backend is open already; close it first, or make a second one")
+        if model is None:
+            raise BackendError("llama-cpp needs a model; name one with 'model:', for example gemma-3-270m")
+        hashes, adapters = await offload(_adapters, registers, model)
+        self._engine = await offload(LlamaEngine, self.options, _readable(model.gguf), adapters)
+        self._registers = tuple(register.name for register in registers)
+        self._slots = MixtureSlots(self.options.parallel, wait_s=self._mixture_wait_s)
+        self.capabilities = self.capabilities.model_copy(update={"chat": has_chat_template(model.gguf)})
+        try:
+            settings = (await self._engine.get("/props"))["default_generation_settings"]
+            self._fits = int(settings["n_ctx"])
+            return await self._prove(hashes)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
+        """Stream one reply. Closing or dropping the iterator stops the engine within about a second.
+
+        Raises:
+            BackendError: the prompt does not fit the context, messages without a chat template, the engine's refusal.
+            MixtureError: a register that is not open, or a mode that this engine has not.
+            DeadlineError: the deadline passed, waiting for a slot or during the reply.
+        """
+        engine = self._opened()
+        scales = self._scales(request.plan)
+        prompt = await self._prompt(engine, request)
+        async with AsyncExitStack() as stack:
+            slot = await within(request.deadline, stack.enter_async_context(self._slots.slot(scales)))
+            started = time.perf_counter()
+            body = _body(request, prompt, scales, slot)
+            events = await stack.enter_async_context(aclosing(engine.stream(body, request.deadline)))
+            reply = _ReplyCheck(scales, json_expected=request.json_schema is not None)
+            async for event in events:
+                reply.add(event)
+                if event["stop"]:
+                    yield _last(event, time.perf_counter() - started)
+                    return
+                if event["content"]:
+                    yield Chunk(text=event["content"])
+        raise BackendError("llama.cpp ended the reply without its last event; open it again")
+
+    async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
+        """Natural-log probability of each token of ``reply`` after the request's prompt, under its mixture.
+
+        One forced token per request to the engine, each going on from the last one's cache in the same slot. The
+        figures come from the raw logits, before any sampling. Probabilities under 2**-149, which a float32 cannot
+        hold, count as 2**-149.
+
+        Raises:
+            BackendError, MixtureError, DeadlineError: as `generate`.
+        """
+        engine = self._opened()
+        scales = self._scales(request.plan)
+        prompt = await self._prompt(engine, request)
+        pieces = await engine.pieces(reply)
+        self._must_fit(len(prompt) + len(pieces), "prompt and reply have")
+        scores: list[TokenScore] = []
+        async with AsyncExitStack() as stack:
+            slot = await within(request.deadline, stack.enter_async_context(self._slots.slot(scales)))
+            for token, text in pieces:
+                body = {**_next_token(prompt, scales, 1), "id_slot": slot, "logit_bias": [[token, _FORCED]]}
+                body["cache_prompt"] = bool(scores)
+                told = _distribution(await engine.post("/completion", body, request.deadline))
+                if int(told["id"]) != token:
+                    raise BackendError(f"llama.cpp scored token {told['id']} where {token} was asked for; report this")
+                scores.append(TokenScore(token=text, logprob=max(float(told["logprob"]), _SMALLEST_LOGPROB)))
+                prompt = [*prompt, token]
+        return scores
+
+    async def count(self, text: str) -> int:
+        """Tokens of a text, without any beginning-of-text token."""
+        return len(await self._opened().tokens(text, special=False))
+
+    async def aclose(self) -> None:
+        """End the engine; replies in flight fail. Closing again does nothing."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.aclose()
+
+    def _opened(self) -> LlamaEngine:
+        if self._engine is None:
+            raise BackendError("this backend is not open; await open(model, registers) first")
+        return self._engine
+
+    def _scales(self, plan: Plan) -> tuple[float, ...]:
+        """The weight of every open register, in order: llama.cpp takes one that is left out for "as before"."""
+        if plan.mode not in ("exact", "top1", "refuse"):
+            raise MixtureError(f"llama-cpp cannot honour 'mixture: {plan.mode}'; possible: exact, top1, refuse")
+        for name, weight in plan.used.weights.items():
+            if weight > 0 and name not in self._registers:
+                raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, self._registers)}")
+        return tuple(plan.used.weights.get(name, 0.0) for name in self._registers)
+
+    async def _prompt(self, engine: LlamaEngine, request: Request) -> list[int]:
+        if (request.prompt is None) == (request.messages is None):
+            raise BackendError("a request has a prompt or messages, exactly one of them")
+        if request.prompt is not None:
+            tokens = await engine.tokens(request.prompt, special=True, deadline=request.deadline)
+        elif not self.capabilities.chat:
+            raise BackendError("this model has no chat template, so it takes a prompt, not messages")
+        else:
+            messages = [message.model_dump() for message in request.messages or ()]
+            text = (await engine.post("/apply-template", {"messages": messages}, request.deadline))["prompt"]
+            body = {"content": text, "add_special": True, "parse_special": True}
+            tokens = (await engine.post("/tokenize", body, request.deadline))["tokens"]
+        self._must_fit(len(tokens) + 1, "prompt and one token of reply have")
+        return tokens
+
+    def _must_fit(self, tokens: int, what: str) -> None:
+        if tokens > self._fits:
+            raise BackendError(
+                f"{what} {tokens} tokens and {self._fits} fit; raise backend.context (now {self.options.context}), "
+                "recall fewer echoes, or shorten the text"
+            )
+
+    async def _prove(self, hashes: Mapping[str, str]) -> list[AdapterProof]:
+        """Compare the most probable next tokens of a fixed prompt with each adapter at 1 and with none."""
+        base = await self._canary(None)
+        proofs = []
+        for name in self._registers:
+            told = await self._canary(name)
+            same = told.keys() == base.keys() and all(abs(told[t] - base[t]) < _CANARY_TOLERANCE for t in base)
+            proofs.append(AdapterProof(register_name=name, sha256=hashes[name], zero_effect=same))
+        return proofs
+
+    async def _canary(self, register: str | None) -> dict[int, float]:
+        engine = self._opened()
+        scales = tuple(float(name == register) for name in self._registers)
+        prompt = await engine.tokens(CANARY_PROMPT, special=True)
+        told = _distribution(await engine.post("/completion", _next_token(prompt, scales, _CANARY_TOKENS)))
+        return {int(token["id"]): float(token["logprob"]) for token in told["top_logprobs"]}
+
+
+def _check(options: EngineOptions) -> None:
+    faults = [
+        Fault(key, f"{value} was given; the least is {least}")
+        for key, least in _LEAST.items()
+        if (value := getattr(options, key)) is not None and value < least
+    ]
+    if faults:
+        raise ConfigError(faults, "backend llama-cpp")
+
+
+def _readable(gguf: Path) -> Path:
+    """The weights file, seen to be there and to be a GGUF."""
+    try:
+        with gguf.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise BackendError(f"the model file {gguf} cannot be read ({error.strerror}); pull the model again") from None
+    if magic != b"GGUF":
+        raise BackendError(f"{gguf} is not a GGUF file: it starts with {magic!r}; pull the model again")
+    return gguf
+
+
+def _adapters(registers: Sequence[Register], model: LocalModel) -> tuple[dict[str, str], list[Path]]:
+    """Hash of each register's adapter, and its GGUF form."""
+    if not registers:
+        return {}, []
+    from scenepipe.models.gguf_lora import gguf_adapter
+    from scenepipe.register import adapter_of
+
+    hashes = {register.name: adapter_of(register, model).sha256 for register in registers}
+    return hashes, [gguf_adapter(register, model) for register in registers]
+
+
+def _lora(scales: Sequence[float]) -> list[dict[str, float]]:
+    return [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
+
+
+def _next_token(prompt: Sequence[int], scales: Sequence[float], alternatives: int) -> dict[str, Any]:
+    """A request for the distribution of one token."""
+    return {
+        "prompt": list(prompt),
+        "n_predict": 1,
+        "n_probs": alternatives,
+        "temperature": 0.0,
+        "cache_prompt": False,
+        "lora": _lora(scales),
+        "response_fields": ["completion_probabilities"],
+    }
+
+
+def _distribution(answer: Mapping[str, Any]) -> dict[str, Any]:
+    told = answer.get("completion_probabilities")
+    if not told:
+        raise BackendError("llama.cpp gave no probabilities for a token; check that the model generates text")
+    return dict(told[0])
+
+
+def _body(request: Request, prompt: Sequence[int], scales: Sequence[float], slot: int) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "n_predict": request.max_tokens,
+        "stop": list(request.stop),
+        "id_slot": slot,
+        "cache_prompt": False,
+        "lora": _lora(scales),
+        "response_fields": _FINAL_FIELDS,
+        **request.sampling.model_dump(),
+    }
+    if request.seed is not None:
+        body["seed"] = request.seed % _RANDOM_SEED
+    if request.json_schema is not None:
+        body["json_schema"] = request.json_schema
+    return body
+
+
+class _ReplyCheck:
+    """Sees that the engine did what was asked where it would otherwise say nothing.
+
+    llama.cpp drops a JSON Schema that its grammar engine cannot compile and generates freely; it drops adapter
+    numbers that it does not know.
+    """
+
+    def __init__(self, scales: Sequence[float], *, json_expected: bool) -> None:
+        self._scales = scales
+        self._json_expected = json_expected
+        self._text = ""
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        if event["stop"]:
+            self._check_mixture(event["generation_settings/lora"])
+        if self._json_expected:
+            self._check_json(event)
+
+    def _check_mixture(self, told: Sequence[Mapping[str, float]]) -> None:
+        used = [adapter["scale"] for adapter in told]
+        if len(used) != len(self._scales) or any(abs(a - b) > 1e-6 for a, b in zip(used, self._scales, strict=True)):
+            raise BackendError(f"llama.cpp spoke with the scales {used} where {list(self._scales)} were asked for")
+
+    def _check_json(self, event: Mapping[str, Any]) -> None:
+        fresh = not self._text
+        self._text = (self._text + event["content"]).lstrip()
+        if (fresh and self._text and self._text[0] not in _JSON_STARTS) or (
+            event["stop"] and event["stop_type"] != "limit" and not _is_json(self._text)
+        ):
+            raise BackendError(
+                f"llama.cpp did not keep to the JSON Schema, the reply begins {self._text[:40]!r}; "
+                "its grammar engine cannot compile this schema: simplify it"
+            )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _last(event: Mapping[str, Any], seconds: float) -> Chunk:
+    usage = Usage(prompt_tokens=event["tokens_evaluated"], reply_tokens=event["tokens_predicted"], seconds=seconds)
+    reason: Literal["stop", "length"] = "length" if event["stop_type"] == "limit" else "stop"
+    return Chunk(text=event["content"], finish_reason=reason, usage=usage)

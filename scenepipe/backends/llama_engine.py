@@ -1,0 +1,274 @@
+"""One xllamacpp server of this process, and a client on its loopback port.
+
+The client uses HTTP rather than `Server.handle_completions` because only a closed connection stops a request whose
+prompt is still being read: the callback is first called when the prompt is done. Connections are not kept alive: the
+server closes one after a streamed reply, and a request sent into that moment is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+import mmap
+import secrets
+import struct
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from scenepipe.errors import BackendError, DeadlineError
+
+T = TypeVar("T")
+
+FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
+_LOAD_MODE = {(True, False): "MMAP", (True, True): "MMAP_MLOCK", (False, True): "MLOCK", (False, False): "NONE"}
+_SPARE_HTTP_THREADS = 4
+_TEMPLATE_KEY = struct.pack("<Q", 23) + b"tokenizer.chat_template"
+_HEADER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the engine is started with; `scenepipe.backends.llama_cpp.LlamaCpp` says what each means."""
+
+    context: int
+    parallel: int
+    threads: int | None
+    gpu_layers: int
+    tensor_split: tuple[float, ...]
+    main_gpu: int
+    batch: int
+    ubatch: int
+    flash_attention: str
+    kv_type: str
+    mmap: bool
+    mlock: bool
+    swa_full: bool
+
+
+def common_params(options: EngineOptions, gguf: str, adapters: Sequence[str], key: str, *, verbosity: int = -1) -> Any:
+    """llama.cpp's parameters for these options.
+
+    Nothing is kept between requests (``cache_ram_mib``, ``cache_idle_slots``, ``n_ctx_checkpoints``): llama.cpp's
+    prompt caches do not know which LoRA wrote them. Context checkpoints would also split every prompt of a
+    sliding-window model into two decodes.
+    """
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = gguf
+    params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 1.0) for path in adapters]
+    params.lora_init_without_apply = True
+    params.n_parallel = options.parallel
+    params.n_ctx = options.context * options.parallel
+    params.n_batch, params.n_ubatch = options.batch, options.ubatch
+    if options.threads is not None:
+        params.cpuparams.n_threads = options.threads
+    params.fit_params = False
+    params.n_gpu_layers, params.main_gpu = options.gpu_layers, options.main_gpu
+    if options.tensor_split:
+        params.tensor_split = list(options.tensor_split)
+    flash, load = xllamacpp.llama_flash_attn_type, xllamacpp.llama_load_mode
+    params.flash_attn_type = getattr(flash, f"LLAMA_FLASH_ATTN_TYPE_{FLASH_ATTENTION[options.flash_attention]}")
+    params.load_mode = getattr(load, f"LLAMA_LOAD_MODE_{_LOAD_MODE[options.mmap, options.mlock]}")
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{options.kv_type.upper()}")
+    params.swa_full = options.swa_full
+    params.cache_ram_mib, params.cache_idle_slots, params.n_ctx_checkpoints = 0, False, 0
+    params.cache_prompt = False
+    params.warmup = False
+    params.verbosity = verbosity
+    params.api_keys, params.hostnames, params.port = [key], ["127.0.0.1"], 0
+    params.n_threads_http = options.parallel + _SPARE_HTTP_THREADS
+    params.ui = params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = False
+    return params
+
+
+class LlamaEngine:
+    """A running engine.
+
+    Constructing it blocks while the model loads, and holds the interpreter lock for that time (xllamacpp releases it
+    only while it generates).
+
+    Raises:
+        BackendError: the engine refused the model or an adapter, in its own words.
+    """
+
+    def __init__(self, options: EngineOptions, gguf: Path, adapters: Sequence[Path]) -> None:
+        import xllamacpp
+
+        key = secrets.token_urlsafe(32)
+        paths = [str(path) for path in adapters]
+        try:
+            server = xllamacpp.Server(common_params(options, str(gguf), paths, key))
+        except (RuntimeError, ValueError) as error:
+            words = _engine_words(options, str(gguf), paths) or str(error)
+            raise BackendError(f"llama.cpp could not open {gguf} with {len(paths)} adapters: {words}") from None
+        self.address: str = server.listening_address
+        # The server must end before the interpreter does; a finalizer also runs at exit.
+        self._end = weakref.finalize(self, _hold(server))
+        self._client = httpx.AsyncClient(
+            base_url=self.address,
+            headers={"Authorization": f"Bearer {key}", "Connection": "close"},
+            timeout=httpx.Timeout(None, connect=10.0),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+            trust_env=False,
+        )
+
+    async def post(self, path: str, body: Mapping[str, Any], deadline: float | None = None) -> dict[str, Any]:
+        """One request, one JSON answer.
+
+        Raises:
+            BackendError: the engine refused it, in its own words, or went away.
+            DeadlineError: ``deadline`` (monotonic seconds) passed first.
+        """
+        try:
+            response = await within(deadline, self._client.post(path, json=body))
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise _gone(error) from error
+        return _answer(response.status_code, response.content)
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """The JSON answer of one of the engine's pages."""
+        response = await self._client.get(path)
+        return _answer(response.status_code, response.content)
+
+    async def stream(self, body: Mapping[str, Any], deadline: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The events of one streamed completion; closing the iterator stops the engine's work on it.
+
+        Raises:
+            BackendError, DeadlineError: as `post`.
+        """
+        request = self._client.build_request("POST", "/completion", json={**body, "stream": True})
+        try:
+            response = await within(deadline, self._client.send(request, stream=True))
+            try:
+                if response.status_code != 200:
+                    _answer(response.status_code, await response.aread())
+                async with aclosing(_events(response, deadline)) as events:
+                    async for event in events:
+                        yield event
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise _gone(error) from error
+
+    async def tokens(self, text: str, *, special: bool, deadline: float | None = None) -> list[int]:
+        """Token ids of a text; what looks like a control token in it stays text.
+
+        Args:
+            special: put the model's beginning-of-text token in front.
+        """
+        body = {"content": text, "add_special": special, "parse_special": False}
+        ids: list[int] = (await self.post("/tokenize", body, deadline))["tokens"]
+        return ids
+
+    async def pieces(self, text: str) -> list[tuple[int, str]]:
+        """Token ids of a text with their characters; a character cut by a token belongs to the token that ends it."""
+        body = {"content": text, "add_special": False, "parse_special": False, "with_pieces": True}
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        pieces = []
+        for token in (await self.post("/tokenize", body))["tokens"]:
+            piece = token["piece"]
+            raw = piece.encode() if isinstance(piece, str) else bytes(piece)
+            pieces.append((int(token["id"]), decoder.decode(raw)))
+        return pieces
+
+    async def aclose(self) -> None:
+        """End the server; its requests in flight fail."""
+        await self._client.aclose()
+        await asyncio.to_thread(self._end)
+
+
+def _hold(server: Any) -> Any:
+    """A callable that drops the last reference to the server, which stops and joins its threads."""
+    held = [server]
+    return held.clear
+
+
+async def within(deadline: float | None, awaitable: Awaitable[T]) -> T:
+    """Await until a deadline in monotonic seconds.
+
+    Raises:
+        DeadlineError: it passed first.
+    """
+    if deadline is None:
+        return await awaitable
+    try:
+        async with asyncio.timeout(deadline - time.monotonic()):
+            return await awaitable
+    except TimeoutError:
+        raise DeadlineError("the deadline passed before the reply was finished; raise deadline_s") from None
+
+
+async def _events(response: httpx.Response, deadline: float | None) -> AsyncIterator[dict[str, Any]]:
+    """Server-sent events as JSON. Split on line feeds alone: the engine's JSON may hold U+2028 or U+0085 as they are."""
+    chunks = response.aiter_raw()
+    rest = b""
+    while True:
+        chunk = await within(deadline, anext(chunks, b""))
+        if not chunk:
+            return
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            field, _, data = line.partition(b": ")
+            if field == b"data" and data != b"[DONE]":
+                event = json.loads(data)
+                if "error" in event:
+                    raise _refused(event["error"])
+                yield event
+            elif field == b"error":
+                raise _refused(json.loads(data))
+
+
+def _answer(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        raise BackendError(f"llama.cpp answered HTTP {status} without JSON: {content[:200]!r}") from None
+    if status != 200:
+        raise _refused(answer.get("error", answer))
+    return dict(answer)
+
+
+def _refused(error: Any) -> BackendError:
+    words = error.get("message", error) if isinstance(error, dict) else error
+    return BackendError(f"llama.cpp refused the request: {words}")
+
+
+def _gone(error: Exception) -> BackendError:
+    return BackendError(f"llama.cpp went away during the request ({type(error).__name__}: {error}); open it again")
+
+
+def _engine_words(options: EngineOptions, gguf: str, adapters: Sequence[str]) -> str:
+    """Why the engine refuses these files: it says so only in its log, so it is asked again in a process of its own."""
+    script = (
+        "import json, sys, xllamacpp\n"
+        "from scenepipe.backends.llama_engine import EngineOptions, common_params\n"
+        "options, gguf, adapters = json.loads(sys.argv[1])\n"
+        "xllamacpp.Server(common_params(EngineOptions(**options), gguf, adapters, 'none', verbosity=1))\n"
+    )
+    arguments = json.dumps([asdict(options), gguf, list(adapters)])
+    try:
+        done = subprocess.run([sys.executable, "-c", script, arguments], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    words = [line.partition(" E ")[2] for line in done.stderr.splitlines() if " E " in line]
+    return words[0].partition(": ")[2] if words else ""
+
+
+def has_chat_template(gguf: Path) -> bool:
+    """Whether the model brings a chat template; llama.cpp itself would silently use ChatML for one that does not.
+
+    Looks for the key in the header's bytes: reading a vocabulary of 262,144 pieces for it takes 40 times as long.
+    """
+    with gguf.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(_TEMPLATE_KEY, 0, _HEADER_BYTES) >= 0

@@ -1,0 +1,28 @@
+"""Shared by all tests: the user's folders are moved away, nothing may be fetched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scenepipe.models.catalogue import LocalModel
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archives of a test live in its own folder; the model cache stays where it is."""
+    monkeypatch.setenv("SCENEPIPE_HOME", str(tmp_path / "scenepipe-home"))
+
+
+@pytest.fixture(scope="session")
+def local_model() -> LocalModel:
+    """The default model, already on disk: ``make test`` pulls it before the tests start."""
+    from scenepipe.models.fetch import local
+
+    model = local("gemma-3-270m")
+    assert model is not None, "the default model is not on this disk: scenepipe model pull gemma-3-270m"
+    return model
