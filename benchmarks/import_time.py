@@ -30,10 +30,15 @@ def main() -> None:
         [sys.executable, "-c", f"import sys, scenepipe; print([m for m in {HEAVY!r} if m in sys.modules])"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    print(f"import scenepipe                      {seconds('import scenepipe'):6.3f} s   (asked: under 0.3 s) heavy: {loaded}")
+    print(
+        f"import scenepipe                      {seconds('import scenepipe'):6.3f} s   (asked: under 0.3 s) heavy: {loaded}"
+    )
     statement = "import scenepipe; scenepipe.Pipeline; scenepipe.Scene"
     print(f"import scenepipe, use of Pipeline     {seconds(statement):6.3f} s")
-    peers = {"langchain_core": "from langchain_core.runnables import RunnableLambda", "haystack": "from haystack import Pipeline"}
+    peers = {
+        "langchain_core": "from langchain_core.runnables import RunnableLambda",
+        "haystack": "from haystack import Pipeline",
+    }
     for module, peer in peers.items():
         if importlib.util.find_spec(module):
             print(f"{peer:37} {seconds(peer):6.3f} s")

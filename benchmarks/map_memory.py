@@ -39,7 +39,9 @@ def child(count: int) -> None:
 def main() -> None:
     """Print both peaks and their ratio."""
     peaks = {
-        count: int(subprocess.run([sys.executable, __file__, str(count)], check=True, capture_output=True, text=True).stdout)
+        count: int(
+            subprocess.run([sys.executable, __file__, str(count)], check=True, capture_output=True, text=True).stdout
+        )
         for count in (1_000, 10_000)
     }
     for count, peak in peaks.items():

@@ -102,7 +102,9 @@ def main() -> None:
     own = statistics.median(times["scenepipe"])
     for name, measured in times.items():
         median = statistics.median(measured)
-        print(f"{name:10} {median:8.1f} µs per scene   {median / own:5.1f} x scenepipe   (asked of scenepipe: under 100 µs)")
+        print(
+            f"{name:10} {median:8.1f} µs per scene   {median / own:5.1f} x scenepipe   (asked of scenepipe: under 100 µs)"
+        )
 
 
 if __name__ == "__main__":

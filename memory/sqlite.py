@@ -218,10 +218,10 @@ class SqliteArchive:
             for seq in page:
                 if seq in scenes:
                     yield scenes[seq]
-        for page in _pages(operations):
-            encounters, bad = await self._work(self._page, rows.encounters, page)
+        for names in _pages(operations):
+            encounters, bad = await self._work(self._page, rows.encounters, names)
             broken += bad
-            for operation in page:
+            for operation in names:
                 if operation in encounters:
                     yield encounters[operation]
         self._refuse_broken("record", broken)
@@ -252,8 +252,8 @@ class SqliteArchive:
             return Verification(scenes=0, encounters=0, faults=(*faults, str(error.orig)))
         for page in _pages(seqs):
             faults += [f"scene row {seq}: damaged" for seq in self._page(rows.analyses, page)[1]]
-        for page in _pages(operations):
-            faults += [f"encounter {name}: damaged" for name in self._page(rows.encounters, page)[1]]
+        for names in _pages(operations):
+            faults += [f"encounter {name}: damaged" for name in self._page(rows.encounters, names)[1]]
         return Verification(scenes=len(seqs), encounters=len(operations), faults=tuple(faults))
 
     # --- The worker --------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class Finder:
         if query.vector is None or query.encoder is None:
             return {}
         index = self._index(connection, query.namespace, query.encoder)
-        allowed = None if query.chat is None else set(connection.execute(_chat_scenes(query)).scalars())
+        allowed = None if query.chat is None else set(connection.scalars(_chat_scenes(query)))
         return index.search(query.vector, pool, allowed)
 
     def _index(self, connection: sa.Connection, namespace: str, encoder: str) -> VectorIndex:

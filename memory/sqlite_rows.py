@@ -30,10 +30,10 @@ T = TypeVar("T")
 Broken = list[Any]
 
 _CHUNK = 500
-_KEYS = sa.bindparam("keys", expanding=True)
+_KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
 _NEWEST = sa.select(sa.func.max(SCENES.c.seq)).where(SCENES.c.id.in_(_KEYS)).group_by(SCENES.c.id)
 _LATEST = sa.select(SCENES.c.id, SCENES.c.digest, SCENES.c.json, SCENES.c.text).where(SCENES.c.seq.in_(_NEWEST))
-_ANALYSES = sa.select(SCENES.c.seq, SCENES.c.digest, SCENES.c.json, SCENES.c.text).where(SCENES.c.seq.in_(_KEYS))
+_ANALYSES = sa.select(SCENES).where(SCENES.c.seq.in_(_KEYS))
 _ENCOUNTERS = sa.select(ENCOUNTERS).where(ENCOUNTERS.c.id.in_(_KEYS))
 
 
@@ -86,24 +86,29 @@ def _present(connection: sa.Connection, column: sa.Column[str], values: Iterable
 
 
 def _scene_row(seq: int, scene: Scene) -> dict[str, Any]:
-    vector = scene.field.vector if scene.field else None
-    chain = scene.linkage.chain if scene.linkage else ()
     data = scene.to_json(vectors=True)
-    return {
+    return _findable(scene) | {
         "seq": seq,
-        "id": scene.id,
         "analysis": _analysis(scene),
-        "namespace": scene.origin.namespace,
-        "key": scene.key,
         "linkage": scene.linkage.joined if scene.linkage else "",
-        "chain": json.dumps(chain, ensure_ascii=False),
         "code": str(scene.delta) if scene.delta else None,
         "created": scene.created.isoformat(),
+        "digest": _digest(scene.text, data),
+        "json": data,
+    }
+
+
+def _findable(scene: Scene) -> dict[str, Any]:
+    """The columns that a scene is found by; each repeats a part of the JSON."""
+    vector = scene.field.vector if scene.field else None
+    return {
+        "id": scene.id,
+        "namespace": scene.origin.namespace,
+        "key": scene.key,
+        "chain": json.dumps(scene.linkage.chain if scene.linkage else (), ensure_ascii=False),
         "encoder": vector.encoder if vector else None,
         "vector": vector.data if vector else None,
-        "digest": _digest(scene.text, data),
         "text": scene.text,
-        "json": data,
     }
 
 
@@ -142,7 +147,7 @@ def latest(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, Sce
 
 def analyses(connection: sa.Connection, seqs: Sequence[int]) -> tuple[dict[int, Scene], Broken]:
     """Scenes by row number, and the numbers that cannot be read."""
-    return _read(connection, _ANALYSES, seqs, _to_scene)
+    return _read(connection, _ANALYSES, seqs, _to_checked_scene)
 
 
 def encounters(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, Encounter], Broken]:
@@ -197,6 +202,13 @@ def _to_scene(row: Any) -> Scene:
     if _digest(row.text, row.json) != row.digest:
         raise ArchiveError("the digest does not match")
     return Scene.from_json(row.json)
+
+
+def _to_checked_scene(row: Any) -> Scene:
+    scene = _to_scene(row)
+    if any(row._mapping[name] != value for name, value in _findable(scene).items()):
+        raise ArchiveError("the columns do not match the scene")
+    return scene
 
 
 def _to_encounter(row: Any) -> Encounter:

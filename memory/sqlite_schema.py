@@ -92,7 +92,7 @@ _TRIGGERS = (
 _WORDS = """CREATE VIRTUAL TABLE words USING fts5(
     lemmas, content='', tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
 
-_UNINDEXED = "SELECT seq, namespace FROM scenes WHERE seq NOT IN (SELECT rowid FROM words)"
+_UNINDEXED = "SELECT EXISTS (SELECT 1 FROM scenes WHERE seq NOT IN (SELECT rowid FROM words))"
 
 _PRAGMAS = (
     f"busy_timeout={BUSY_SECONDS * 1000}",
@@ -262,7 +262,7 @@ def _word_index(engine: sa.Engine, path: Path) -> bool:
         if not any(row[0] == "fts5" for row in connection.exec_driver_sql("PRAGMA module_list")):
             return False
         present = sa.inspect(connection).has_table("words")
-        if present and not connection.exec_driver_sql(f"SELECT EXISTS ({_UNINDEXED})").scalar_one():
+        if present and not connection.exec_driver_sql(_UNINDEXED).scalar_one():
             return True
     if not os.access(path, os.W_OK):
         return present
@@ -275,7 +275,8 @@ def _word_index(engine: sa.Engine, path: Path) -> bool:
 
 def _index_missing(connection: sa.Connection) -> None:
     rows = connection.exec_driver_sql(
-        f"SELECT seq, missing.namespace, lemma FROM ({_UNINDEXED}) AS missing LEFT JOIN symbols USING (seq)"
+        "SELECT seq, scenes.namespace, lemma FROM scenes LEFT JOIN symbols USING (seq) "
+        "WHERE seq NOT IN (SELECT rowid FROM words)"
     ).all()
     documents: dict[int, list[str]] = {}
     for seq, namespace, lemma in rows:

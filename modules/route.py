@@ -83,7 +83,7 @@ class Route:
 
 def _scorers(resources: Resources) -> dict[str, _Scorer]:
     import numpy as np
-    from scenepipe.models.fetch import cache_dir
+    from scenepipe.models.store import cache_dir
 
     from scenepipe.register import examples
 

@@ -13,17 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepipe.errors import RegisterError, did_you_mean
 from scenepipe.mixture import REGISTER_NAME
-from scenepipe.prompt import PROMPT_VERSION
+from scenepipe.models.receipt import AdapterFolder, faults_of, messages, read_receipt, read_text
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
 
 CARD_FILE = "register.yaml"
 EXAMPLES_FILE = "examples.jsonl"
-RECEIPT_FILE = "receipt.json"
 LARGEST_CARD = 1 << 20
 LARGEST_EXAMPLES = 64 << 20
-LANGUAGES = ("ru", "en")
 _MOST_FAULTS = 50
 
 
@@ -51,34 +49,23 @@ class Register:
     adapters: dict[str, Path]
 
 
-@dataclass(frozen=True)
-class AdapterFolder:
-    """A register's adapter for one model, with what its receipt proves.
-
-    Args:
-        folder: the PEFT folder.
-        sha256: hash of its weights file, the one that the receipt names.
-        receipt: the whole receipt.
-    """
-
-    folder: Path
-    sha256: str
-    receipt: AdapterMade
-
-
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Bilingual(_Data):
+    ru: Text
+    en: Text
 
 
 class _Card(_Data):
     register_: Annotated[Literal[1], Field(alias="register")]
     name: Annotated[str, Field(pattern=f"^{REGISTER_NAME.pattern}$")]
-    titles: dict[Literal["ru", "en"], Text]
-    description: dict[Literal["ru", "en"], Text]
+    titles: _Bilingual
+    description: _Bilingual
     symbol: Annotated[str, Field(min_length=1, max_length=1)]
     emoji: Annotated[str, Field(min_length=1, max_length=16)]
     licence: Text
@@ -97,25 +84,7 @@ class Example(_Data):
     fit: Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class BaseMade(_Data):
-    sha256: Sha256
-    tokenizer_sha256: Sha256
-
-
-class AdapterMade(_Data):
-    """``receipt.json``: what an adapter was made from. ``training`` and ``figures`` are free."""
-
-    receipt: Literal[1]
-    model: str
-    prompt_version: int
-    base: BaseMade
-    adapter_sha256: Sha256
-    data_sha256: Sha256
-    training: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
-
-
-# --- load --------------------------------------------------------------------------------------------------------------
+# --- load ------------------------------------------------------------------------------------------------------------
 
 
 def load_register(folder: Path) -> Register:
@@ -125,31 +94,34 @@ def load_register(folder: Path) -> Register:
         RegisterError: no card, or a card with faults; names all of them.
     """
     path = folder / CARD_FILE
-    data = _read_yaml(path)
-    faults = []
+    data, home = _read_yaml(path), folder.resolve()
+    faults, card = [], None
     try:
         card = _Card.model_validate(data)
     except ValidationError as error:
-        raise _card_error(path, _messages(error)) from None
-    if card.name != folder.resolve().name:
-        faults.append(f"name: it is '{card.name}' and the folder is '{folder.resolve().name}'; they must be the same")
-    for field in ("titles", "description"):
-        missing = [language for language in LANGUAGES if language not in getattr(card, field)]
-        faults += [f"{field}.{language}: missing; Russian and English are both needed" for language in missing]
-    adapters = {model: folder / relative for model, relative in card.adapters.items()}
-    faults += [f"adapters.{m}: {why}" for m, at in adapters.items() if (why := _outside(folder, at, card.adapters[m]))]
-    if faults:
+        faults = messages(error)
+    if isinstance(data.get("name"), str) and data["name"] != home.name:
+        faults.append(f"name: it is '{data['name']}' and the folder is '{home.name}'; they must be the same")
+    for model, given in _adapters(data):
+        if why := _outside(home, given):
+            faults.append(f"adapters.{model}: {why}")
+    if faults or card is None:
         raise _card_error(path, faults)
     return Register(
         name=card.name,
-        folder=folder,
-        titles={**card.titles},
-        description={**card.description},
+        folder=home,
+        titles=card.titles.model_dump(),
+        description=card.description.model_dump(),
         symbol=card.symbol,
         emoji=card.emoji,
         licence=card.licence,
-        adapters=adapters,
+        adapters={model: home / given for model, given in card.adapters.items()},
     )
+
+
+def _adapters(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    adapters = data.get("adapters")
+    return [(k, v) for k, v in adapters.items() if isinstance(v, str)] if isinstance(adapters, dict) else []
 
 
 def find_registers(names: Iterable[str], roots: Sequence[Path]) -> dict[str, Register]:
@@ -194,13 +166,13 @@ def examples(register: Register) -> list[Example]:
     """
     path = register.folder / EXAMPLES_FILE
     rows, faults = [], []
-    for number, line in enumerate(_read_text(path, LARGEST_EXAMPLES).split("\n"), 1):
+    for number, line in enumerate(read_text(path, LARGEST_EXAMPLES).split("\n"), 1):
         if not line.strip():
             continue
         try:
             rows.append(Example.model_validate_json(line))
         except ValidationError as error:
-            faults += [f"  {path.name}:{number}: {message}" for message in _messages(error)]
+            faults += [f"  {path.name}:{number}: {message}" for message in messages(error)]
     if faults:
         more = [f"  and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []
         raise RegisterError("\n".join([f"{len(faults)} faults in {path}", *faults[:_MOST_FAULTS], *more]))
@@ -219,9 +191,10 @@ def adapter_of(register: Register, model: LocalModel) -> AdapterFolder:
     folder = register.adapters.get(model.id)
     if folder is None:
         raise RegisterError(
-            f"register '{register.name}' has no adapter for model '{model.id}'; {did_you_mean(model.id, register.adapters)}"
+            f"register '{register.name}' has no adapter for model '{model.id}'; "
+            f"{did_you_mean(model.id, register.adapters)}"
         )
-    if why := _outside(register.folder, folder, str(folder)):
+    if why := _outside(register.folder, os.path.relpath(folder, register.folder)):
         raise RegisterError(f"register '{register.name}': {why}")
     if not folder.is_dir():
         raise RegisterError(
@@ -229,66 +202,104 @@ def adapter_of(register: Register, model: LocalModel) -> AdapterFolder:
         )
     receipt = read_receipt(folder)
     sha256 = adapter_sha256(folder)
-    if faults := _receipt_faults(receipt, sha256, model):
+    if faults := faults_of(receipt, sha256, model):
         raise RegisterError(
             f"register '{register.name}', adapter for '{model.id}':\n" + "\n".join(f"  {f}" for f in faults)
         )
     return AdapterFolder(folder, sha256, receipt)
 
 
-def read_receipt(folder: Path) -> AdapterMade:
-    """The receipt of an adapter folder.
+# --- check -----------------------------------------------------------------------------------------------------------
 
-    Raises:
-        RegisterError: missing, a link, or with faults; names all of them.
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that ``scenepipe register check`` found.
+
+    Args:
+        level: ``error`` (the register must not be used so) or ``warning`` (it works, and could be better).
+        where: ``examples.jsonl ru-0001``, ``adapters/gemma-3-270m``.
+        message: what is wrong and what to do.
     """
-    path = folder / RECEIPT_FILE
+
+    level: Literal["error", "warning"]
+    where: str
+    message: str
+
+
+def check_register(register: Register, model: LocalModel | None = None) -> list[Finding]:
+    """Everything that can be said about a register without running a model; an empty list is a clean one.
+
+    Args:
+        model: also prove that its adapter is for this very model.
+    """
+    from scenepipe.models.check_examples import check_examples
+
+    found = _check_card(register)
     try:
-        return AdapterMade.model_validate_json(_read_text(path, LARGEST_CARD))
-    except ValidationError as error:
-        raise RegisterError("\n".join([f"{path} is not a receipt:", *(f"  {m}" for m in _messages(error))])) from None
+        rows = examples(register)
+    except RegisterError as error:
+        found.append(Finding("error", EXAMPLES_FILE, str(error)))
+    else:
+        found += [Finding(level, f"{EXAMPLES_FILE} {id}", text) for level, id, text in check_examples(rows, model)]
+    for model_id in register.adapters:
+        found += _check_adapter(register, model_id, model if model and model.id == model_id else None)
+    if model is not None and model.id not in register.adapters:
+        found.append(Finding("error", "adapters", f"no adapter for model '{model.id}'; train one"))
+    return found
 
 
-def _receipt_faults(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str]:
-    out = []
-    if receipt.adapter_sha256 != sha256:
-        out.append(
-            f"its weights have SHA-256 {sha256[:12]}…, the receipt says {receipt.adapter_sha256[:12]}…: "
-            "the file was changed after training; fetch or train it again"
+def _check_card(register: Register) -> list[Finding]:
+    found = []
+    if not (register.folder / "README.md").is_file():
+        found.append(
+            Finding("warning", "README.md", "missing; it tells intent, data, figures and limits of this voice")
         )
-    if receipt.model != model.id or receipt.base.sha256 != model.sha256:
-        out.append(
-            f"it was trained on '{receipt.model}' ({receipt.base.sha256[:12]}…), "
-            f"the model here is '{model.id}' ({model.sha256[:12]}…): another base"
-        )
-    if receipt.base.tokenizer_sha256 != model.tokenizer_sha256:
-        out.append(
-            f"it was trained with vocabulary {receipt.base.tokenizer_sha256[:12]}…, "
-            f"the model here has {model.tokenizer_sha256[:12]}…: another tokenizer"
-        )
-    if receipt.prompt_version != PROMPT_VERSION:
-        out.append(
-            f"it was trained on scene prompt version {receipt.prompt_version}, this is version {PROMPT_VERSION}; "
-            "train it again"
-        )
-    return out
+    if not register.adapters:
+        found.append(Finding("warning", CARD_FILE, "it names no adapter yet, so the register cannot speak"))
+    return found
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+def _check_adapter(register: Register, model_id: str, model: LocalModel | None) -> list[Finding]:
+    from scenepipe.models.adapter import load_adapter
+
+    where, folder = f"adapters {model_id}", register.adapters[model_id]
+    try:
+        if model is not None:
+            adapter_of(register, model)
+        adapter, receipt = load_adapter(folder), read_receipt(folder)
+    except RegisterError as error:
+        return [Finding("error", where, str(error))]
+    faults = faults_of_file(receipt, adapter.sha256, model_id) if model is None else []
+    if adapter.zero:
+        faults.append("it changes nothing: one half of every module is all zeros; train it")
+    found = [Finding("error", where, fault) for fault in faults]
+    if receipt.data_sha256 != _sha256_or_none(register.folder / EXAMPLES_FILE):
+        found.append(Finding("warning", where, f"{EXAMPLES_FILE} has changed since it was trained; train it again"))
+    return found
 
 
-def _outside(folder: Path, path: Path, given: str) -> str | None:
+def _sha256_or_none(path: Path) -> str | None:
+    from scenepipe.models.store import sha256_file
+
+    return sha256_file(path) if path.is_file() else None
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _outside(folder: Path, given: str) -> str | None:
     """Why a path is refused, None where it stays inside the folder after every link is followed."""
-    home, real = os.path.realpath(folder), os.path.realpath(path)
-    if os.path.isabs(given) and given != str(path):
-        return f"'{given}' is an absolute path; give one inside {folder}"
+    if "\0" in given or os.path.isabs(given):
+        return f"{given!r} must be a path inside {folder}, relative to it"
+    home, real = os.path.realpath(folder), os.path.realpath(folder / given)
     if os.path.commonpath([home, real]) != home or real == home:
         return f"'{given}' leads to {real}, outside {home}; adapters lie inside the register's folder"
     return None
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
-    text = _read_text(path, LARGEST_CARD)
+    text = read_text(path, LARGEST_CARD)
     try:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -300,22 +311,6 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return data
 
 
-def _read_text(path: Path, limit: int) -> str:
-    if path.is_symlink() or not path.is_file():
-        state = "is a symbolic link; put the file itself there" if path.is_symlink() else "does not exist"
-        raise RegisterError(f"{path} {state}")
-    if path.stat().st_size > limit:
-        raise RegisterError(f"{path} has {path.stat().st_size} bytes; at most {limit} are read")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RegisterError(f"{path} is not UTF-8 text: byte {error.start}") from None
-
-
 def _card_error(path: Path, faults: Sequence[str]) -> RegisterError:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return RegisterError("\n".join([f"{count} in {path}", *(f"  {fault}" for fault in faults)]))
-
-
-def _messages(error: ValidationError) -> list[str]:
-    return [f"{'.'.join(map(str, e['loc'])) or 'row'}: {e['msg']}" for e in error.errors(include_input=False)]

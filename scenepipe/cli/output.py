@@ -191,8 +191,8 @@ def _continue(file: JsonlFile, path: Path, run: str) -> Opened:
 
 
 def _row(line: bytes) -> bool | None:
-    """Whether a whole line is a Failure; None for a torn one."""
-    if not (line.startswith(b"{") and line.endswith(b"}\n")):
+    """Whether a whole line is a Failure; None for a torn one (a lost disk block reads as NULs)."""
+    if not (line.startswith(b"{") and line.endswith(b"}\n")) or b"\0" in line:
         return None
     return line.startswith(b'{"type":"failure"')
 

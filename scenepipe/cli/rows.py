@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import threading
@@ -157,9 +158,10 @@ async def stdin_lines(descriptor: int = 0) -> AsyncIterator[bytes]:
                     loop.call_soon_threadsafe(queue.put_nowait, line)
         except OSError as error:
             end = error
-        except RuntimeError:  # the loop has closed: nobody reads any more
+        except RuntimeError:
             return
-        loop.call_soon_threadsafe(queue.put_nowait, end)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody reads any more
+            loop.call_soon_threadsafe(queue.put_nowait, end)
 
     threading.Thread(target=pump, name="stdin", daemon=True).start()
     while (item := await queue.get()) is not None:

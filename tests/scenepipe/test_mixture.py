@@ -46,7 +46,9 @@ def test_id_is_heaviest_first_and_base_when_empty() -> None:
     assert Mixture().base == 1.0
 
 
-@pytest.mark.parametrize("weights", [{"poet": -0.1}, {"poet": 1.1}, {"a": 0.6, "b": 0.6}, {"poet": math.nan}, {"A b": 0.1}])
+@pytest.mark.parametrize(
+    "weights", [{"poet": -0.1}, {"poet": 1.1}, {"a": 0.6, "b": 0.6}, {"poet": math.nan}, {"A b": 0.1}]
+)
 def test_impossible_weights_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(MixtureError, match="not a mixture"):
         of(weights)

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scenepipe.testing.fake_backend import FakeBackend
 
 from scenepipe.contracts import Budget, Context, Failure
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, InputError, StageError
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Language, Linkage, Origin, Scene, new_scene
-from scenepipe.testing.fake_backend import FakeBackend
 
 
 class Tag:
@@ -110,7 +110,10 @@ def test_a_pipeline_without_stages_is_refused() -> None:
 
 
 def test_undeclared_writes_fail_by_name() -> None:
-    with Pipeline([Tag()], name="p") as pipe, pytest.raises(StageError, match="stage 'Tag' of pipeline 'p': changed linkage"):
+    with (
+        Pipeline([Tag()], name="p") as pipe,
+        pytest.raises(StageError, match="stage 'Tag' of pipeline 'p': changed linkage"),
+    ):
         pipe.run("sneak")
 
 
@@ -133,7 +136,15 @@ def test_map_keeps_order_length_and_failures_in_place() -> None:
     rows: list[Any] = ["a", "slow b", "raise", "\ud800", "", "c", "engine"]
     with Pipeline([Tag(), Upper()]) as pipe:
         results = list(pipe.map(rows, concurrency=3))
-    assert [type(r).__name__ for r in results] == ["Scene", "Scene", "Failure", "Failure", "Failure", "Scene", "Failure"]
+    assert [type(r).__name__ for r in results] == [
+        "Scene",
+        "Scene",
+        "Failure",
+        "Failure",
+        "Failure",
+        "Scene",
+        "Failure",
+    ]
     assert [r.row if isinstance(r, Failure) else r.origin.row for r in results] == list(range(7))
     failed = results[2]
     assert isinstance(failed, Failure)
@@ -175,7 +186,9 @@ def test_a_slow_row_holds_nobody_up() -> None:
             return after
 
     with Pipeline([Note()]) as pipe:
-        results = [r.scene.text if isinstance(r, Failure) and r.scene else r.text for r in pipe.map(["slow", "a", "b", "c"])]
+        results = [
+            r.scene.text if isinstance(r, Failure) and r.scene else r.text for r in pipe.map(["slow", "a", "b", "c"])
+        ]
     assert results == ["slow", "a", "b", "c"]
     assert done == ["a", "b", "c", "slow"]
 

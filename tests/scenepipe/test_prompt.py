@@ -9,7 +9,9 @@ from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, one_line, prompt_sha25
 
 
 def test_version_1_in_russian_is_this_text() -> None:
-    prompt = ScenePrompt("Почему я не чувствую шаг в себе?", "ru", ["дрожь", "тишина", "вход"], ["Я иду."], ["Здравствуй."])
+    prompt = ScenePrompt(
+        "Почему я не чувствую шаг в себе?", "ru", ["дрожь", "тишина", "вход"], ["Я иду."], ["Здравствуй."]
+    )
     assert PROMPT_VERSION == 1
     assert prompt.render() == (
         "Эхо: «Я иду.»\nРаньше: «Здравствуй.»\nСцена: Почему я не чувствую шаг в себе?\nСцепка: дрожь·тишина·вход\nОтвет:"

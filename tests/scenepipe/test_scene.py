@@ -107,7 +107,14 @@ def test_odd_texts_are_scenes(text: str) -> None:
     assert Scene.from_json(scene.to_json()).text == text
 
 
-@given(st.one_of(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)).map(json.dumps)))
+@given(
+    st.one_of(
+        st.text(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
+        ).map(json.dumps),
+    )
+)
 def test_any_json_is_a_scene_or_a_named_refusal(data: str) -> None:
     try:
         Scene.from_json(data)
@@ -115,7 +122,10 @@ def test_any_json_is_a_scene_or_a_named_refusal(data: str) -> None:
         assert "not a scene" in str(error)
 
 
-@given(st.sampled_from(STAGE_FIELDS), st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)))
+@given(
+    st.sampled_from(STAGE_FIELDS),
+    st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)),
+)
 def test_wrong_field_values_are_refused_by_field(name: str, value: object) -> None:
     raw = json.loads(new_scene("шаг").to_json()) | {name: value}
     try:

@@ -1,0 +1,81 @@
+"""The stage that remembers: the scene, that it was met, and what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import ClassVar
+
+from scenepipe.contracts import Appended, Archive, Context, Encounter, EncounterKind
+from scenepipe.recall import archived, operation_id
+from scenepipe.scene import Scene
+
+_LOG = logging.getLogger("scenepipe.remember")
+
+
+class Remember:
+    """Appends the scene and its encounters to the archive; writing the same row of the same run twice adds nothing.
+
+    The write is not the caller's to cancel: a stream that is abandoned here is still remembered, and a write that
+    fails after that is logged, since nobody waits for its error.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset()
+    needs: ClassVar[frozenset[str]] = frozenset({"archive"})
+    explains = False
+
+    def __init__(self) -> None:
+        self._writing: set[asyncio.Task[Appended]] = set()
+
+    async def run(self, scene: Scene, ctx: Context) -> Scene:
+        task = asyncio.create_task(_write(ctx.archive, archived(scene), _encounters(scene, ctx)))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_failure)
+            raise
+        return scene
+
+    async def aclose(self) -> None:
+        """Wait for the writes that nobody waits for any more."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(t for t in self._writing if t.get_loop() is loop), return_exceptions=True)
+
+
+async def _write(archive: Archive, scene: Scene, encounters: list[Encounter]) -> Appended:
+    return await archive.append([scene], encounters)
+
+
+def _encounters(scene: Scene, ctx: Context) -> list[Encounter]:
+    found = [_encounter(scene, ctx, "met", {})]
+    if scene.reply is not None:
+        receipt = scene.reply.receipt.model_dump(mode="json")
+        found.append(_encounter(scene, ctx, "spoken", {"text": scene.reply.text, "receipt": receipt}))
+    return found
+
+
+def _encounter(scene: Scene, ctx: Context, kind: EncounterKind, data: dict[str, object]) -> Encounter:
+    origin = scene.origin
+    run = origin.run or ctx.run
+    return Encounter(
+        id=operation_id(scene, run, kind),
+        scene_id=scene.id,
+        kind=kind,
+        at=datetime.now(UTC),
+        namespace=origin.namespace,
+        run=run,
+        user=origin.user,
+        chat=origin.chat,
+        turn=origin.turn,
+        analysis=scene.analysis.id if scene.analysis else None,
+        data=data,
+    )
+
+
+def _log_failure(task: asyncio.Task[Appended]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.error("an abandoned run was not remembered: %s", error)
