@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepipe.errors import RegisterError, did_you_mean
 from scenepipe.mixture import REGISTER_NAME
-from scenepipe.models.receipt import AdapterFolder, faults_of, messages, read_receipt, read_text
+from scenepipe.models.receipt import AdapterFolder, file_mismatches, messages, mismatches, read_receipt, read_text
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
@@ -202,7 +202,7 @@ def adapter_of(register: Register, model: LocalModel) -> AdapterFolder:
         )
     receipt = read_receipt(folder)
     sha256 = adapter_sha256(folder)
-    if faults := faults_of(receipt, sha256, model):
+    if faults := mismatches(receipt, sha256, model):
         raise RegisterError(
             f"register '{register.name}', adapter for '{model.id}':\n" + "\n".join(f"  {f}" for f in faults)
         )
@@ -270,7 +270,7 @@ def _check_adapter(register: Register, model_id: str, model: LocalModel | None) 
         adapter, receipt = load_adapter(folder), read_receipt(folder)
     except RegisterError as error:
         return [Finding("error", where, str(error))]
-    faults = faults_of_file(receipt, adapter.sha256, model_id) if model is None else []
+    faults = file_mismatches(receipt, adapter.sha256, model_id) if model is None else []
     if adapter.zero:
         faults.append("it changes nothing: one half of every module is all zeros; train it")
     found = [Finding("error", where, fault) for fault in faults]

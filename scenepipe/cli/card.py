@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from scenepipe.cli.facts import Bar, Fact, Voices, associated, caption, facts
+from scenepipe.cli.facts import Bar, Fact, Voices, associated, caption, facts, forms
 from scenepipe.cli.labels import language_of, visible, words
 from scenepipe.scene import Scene
 
@@ -22,6 +22,7 @@ WIDEST = 120
 TWO_COLUMNS = 104
 SHOWN_TEXT = 700
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_OPENS = ("emotion", "registers", "echoes")  # an empty line stands before these
 _RIGHT = ("registers", "echoes", "resonance")
 
 
@@ -83,9 +84,9 @@ def reply_card(text: str, scene: Scene, *, width: int, writing: bool = False) ->
     if writing:
         body.append("▌", style="blink dim")
     parts: list[RenderableType] = [Padding(body, (1, 0, 1, 0))]
-    forms = {name: form for name, form in (scene.outputs or {}).items() if name != "text"}
-    if forms and not writing:
-        parts.append(_forms(forms))
+    rendered = forms(scene, language)
+    if rendered and not writing:
+        parts.append(_forms(rendered))
     note = "" if writing else caption(scene, language)
     return Panel(
         Group(*parts),
@@ -122,7 +123,9 @@ def _grid(known: Iterable[Fact], scene: Scene) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(ratio=1, overflow="fold")
-    for fact in known:
+    for number, fact in enumerate(known):
+        if number and fact.key in _OPENS:
+            grid.add_row()
         grid.add_row(fact.label, _value(fact, scene))
     return grid
 
@@ -176,10 +179,10 @@ def _bars(bars: Iterable[Bar]) -> Table:
     return grid
 
 
-def _forms(forms: dict[str, str]) -> Table:
+def _forms(rendered: dict[str, str]) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    for name, form in forms.items():
-        grid.add_row(Text(name), Text(visible(form)))
+    for name, form in rendered.items():
+        grid.add_row(Text(name), Text(form))
     return grid

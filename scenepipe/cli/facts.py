@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from scenepipe.cli.labels import encounters, visible, words
+from scenepipe.cli.labels import encounters, said, tokens, visible, words
 from scenepipe.register import Register
 from scenepipe.scene import Emotion, Scene, Symbol
 
@@ -45,7 +45,7 @@ class Fact:
 
     def plain(self) -> str:
         """One line without any drawing."""
-        shares = ", ".join(f"{bar.name} {bar.share:.2f}" for bar in self.bars)
+        shares = ", ".join(f"{bar.name} {bar.share:.2f}".strip() for bar in self.bars)
         items = "; ".join(f"{text} ({why})" if why else text for text, why in self.items)
         head = " ".join(part for part in (shares, self.text, items) if part)
         return f"{self.label}: {head} ({self.quiet})" if self.quiet else f"{self.label}: {head}"
@@ -76,9 +76,9 @@ def facts(scene: Scene, voices: Voices, language: str) -> list[Fact]:
         _linkage(scene, label),
         _delta(scene, label, language),
         _emotion(scene.emotion, label),
-        _tension(scene, label),
+        _tension(scene, label, language),
         _registers(scene, voices, label, language),
-        _echoes(scene, label),
+        _echoes(scene, label, language),
         _resonance(scene, label, language),
     ]
     return [fact for fact in found if fact is not None]
@@ -134,10 +134,10 @@ def signed(value: float) -> str:
     return text if float(text) == 0 else (MINUS if value < 0 else "+") + text
 
 
-def _tension(scene: Scene, label: dict[str, str]) -> Fact | None:
+def _tension(scene: Scene, label: dict[str, str], language: str) -> Fact | None:
     if scene.tension is None:
         return None
-    causes = ", ".join(visible(cause.name) for cause in sorted(scene.tension.causes, key=lambda c: -c.amount))
+    causes = ", ".join(said(cause.name, language) for cause in sorted(scene.tension.causes, key=lambda c: -c.amount))
     level = scene.tension.level.value
     if level is None:
         return Fact("tension", label["tension"], label["unknown"], quiet=causes)
@@ -153,10 +153,14 @@ def _registers(scene: Scene, voices: Voices, label: dict[str, str], language: st
     return Fact("registers", label["registers"], bars=(*bars, Bar(label["base"], scene.registers.base, "dim", "·")))
 
 
-def _echoes(scene: Scene, label: dict[str, str]) -> Fact | None:
+def _echoes(scene: Scene, label: dict[str, str], language: str) -> Fact | None:
     if not scene.echoes:
         return None
-    items = tuple((visible(shorten(echo.text, 90)), visible(", ".join(echo.reasons))) for echo in scene.echoes)
+    quote = "«{}»" if language == "ru" else "“{}”"
+    items = tuple(
+        (quote.format(visible(shorten(echo.text, 90))), "; ".join(said(reason, language) for reason in echo.reasons))
+        for echo in scene.echoes
+    )
     return Fact("echoes", label["echoes"], items=items)
 
 
@@ -191,7 +195,7 @@ def caption(scene: Scene, language: str) -> str:
     if scene.reply is None:
         return ""
     label, usage, receipt = words(language), scene.reply.usage, scene.reply.receipt
-    speed = [f"{usage.reply_tokens} {label['tokens']}", f"{usage.seconds:.1f} {label['seconds']}"]
+    speed = [tokens(usage.reply_tokens, language), f"{usage.seconds:.1f} {label['seconds']}"]
     seed = [f"{label['seed']} {receipt.seed}"] if receipt.seed is not None else []
     return " · ".join([receipt.mode, *(speed if usage.reply_tokens else ()), *seed])
 
@@ -202,5 +206,11 @@ def plain_lines(scene: Scene, voices: Voices, language: str) -> list[str]:
     found = [f"{label['text']}: {visible(scene.text)}", *(fact.plain() for fact in facts(scene, voices, language))]
     if scene.reply is not None:
         found += [f"{label['receipt']}: {caption(scene, language)}", f"{label['reply']}:", visible(scene.reply.text)]
-    forms = {name: form for name, form in (scene.outputs or {}).items() if name != "text"}
-    return found + [f"{name}: {visible(form)}" for name, form in forms.items()]
+    return found + [f"{name}: {form}" for name, form in forms(scene, language).items()]
+
+
+def forms(scene: Scene, language: str) -> dict[str, str]:
+    """The rendered forms beside the text, by their names in the scene's language."""
+    label = words(language)
+    rendered = (scene.outputs or {}).items()
+    return {label.get(name, visible(name)): visible(form) for name, form in rendered if name != "text" and form}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from scenepipe.scene import Scene
@@ -31,7 +32,9 @@ _WORDS: dict[str, tuple[str, str]] = {
     "unknown": ("неизвестно", "unknown"),
     "never_met": ("встречена впервые", "met for the first time"),
     "characters": ("знаков", "characters"),
-    "tokens": ("токенов", "tokens"),
+    "symbol": ("символ", "symbol"),
+    "emoji": ("эмодзи", "emoji"),
+    "weight": ("вес", "weight"),
     "seconds": ("с", "s"),
     "seed": ("зерно", "seed"),
     "last_met": ("последний раз", "last"),
@@ -73,6 +76,38 @@ def encounters(number: int, language: str) -> str:
     """``2 встречи``, ``1 encounter``."""
     forms = ("встреча", "встречи", "встреч") if language == "ru" else ("encounter", "", "encounters")
     return counted(number, language, *forms)
+
+
+def tokens(number: int, language: str) -> str:
+    """``23 токена``, ``1 token``."""
+    forms = ("токен", "токена", "токенов") if language == "ru" else ("token", "", "tokens")
+    return counted(number, language, *forms)
+
+
+_PHRASES = (
+    (r"same words", "те же слова"),
+    (r"same text apart from spelling", "тот же текст, иначе написан"),
+    (r"same linkage", "та же сцепка"),
+    (r"opposite polarity: (.*)", r"обратная полярность: \1"),
+    (r"shared symbols: (.*)", r"общие символы: \1"),
+    (r"near in meaning: (.*)", r"близко по смыслу: \1"),
+    (r"fixed in the pipeline", "задано в конвейере"),
+    (r"given by the caller", "задано при вызове"),
+    (r"near (.*) \(cosine (\S+)\), whose fit is (\S+)", r"рядом \1 (косинус \2), где голос подходит на \3"),
+    (r"mean fit of its examples; no vector to compare with", "средняя пригодность примеров; вектора нет"),
+    (r"mean fit of its examples", "средняя пригодность примеров"),
+    (r"fit", "пригодность"),
+)
+_COMPILED = tuple((re.compile(pattern, re.DOTALL), russian) for pattern, russian in _PHRASES)
+
+
+def said(phrase: str, language: str) -> str:
+    """A reason of the shipped stages in the scene's language; what is not known stays as it is."""
+    if language == "ru":
+        for pattern, russian in _COMPILED:
+            if found := pattern.fullmatch(phrase):
+                return visible(found.expand(russian))
+    return visible(phrase)
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20)} | dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)

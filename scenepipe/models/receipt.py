@@ -70,9 +70,9 @@ def read_receipt(folder: Path) -> AdapterMade:
         raise RegisterError("\n".join([f"{path} is not a receipt:", *(f"  {m}" for m in messages(error))])) from None
 
 
-def faults_of(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str]:
+def mismatches(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str]:
     """Every way in which an adapter is not for this model, or not the file that was trained; empty when it fits."""
-    out = faults_of_file(receipt, sha256, model.id)
+    out = file_mismatches(receipt, sha256, model.id)
     if receipt.base.sha256 != model.sha256:
         out.append(
             f"it was trained on weights {receipt.base.sha256[:12]}…, "
@@ -86,7 +86,7 @@ def faults_of(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str]
     return out
 
 
-def faults_of_file(receipt: AdapterMade, sha256: str, model_id: str) -> list[str]:
+def file_mismatches(receipt: AdapterMade, sha256: str, model_id: str) -> list[str]:
     """What can be said without the model: the file's own hash, the model's name, the prompt's version."""
     out = []
     if receipt.adapter_sha256 != sha256:

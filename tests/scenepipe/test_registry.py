@@ -279,7 +279,10 @@ def test_options_that_yaml_cannot_fill_are_named(cls: type[Any], part: str) -> N
 
 def test_missing_packages_are_found_without_import() -> None:
     found = registry()
-    assert found.missing("stage", "needs-much") == [("no_such_package_anywhere", "vllm"), ("json.no_such_part", "train")]
+    assert found.missing("stage", "needs-much") == [
+        ("no_such_package_anywhere", "vllm"),
+        ("json.no_such_part", "train"),
+    ]
     assert found.missing("stage", "shout") == []
     assert found.missing_messages("stage", "needs-much")[0] == (
         "stage 'needs-much' needs the Python package 'no_such_package_anywhere': pip install \"scenepipe[vllm]\""
