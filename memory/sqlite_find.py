@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,8 +13,9 @@ from scenepipe.memory.sqlite_schema import ENCOUNTERS, SCENES, SYMBOLS, namespac
 from scenepipe.memory.vectors import VectorIndex
 from scenepipe.recall import Proposals, lemma_of, query_keys
 
-_POOL = 64
+_POOL = 48
 _ASKED = 64
+_POSTINGS = 2000
 _WORDS = sa.table("words", sa.column("rowid", sa.Integer), sa.column("words", sa.Text), sa.column("rank", sa.Float))
 
 
@@ -30,29 +32,52 @@ class Finder:
 
     def propose(self, connection: sa.Connection, query: Query) -> Proposals:
         """Ids for the query. Of very many symbols the first 64 are searched."""
-        keys = query_keys(query)[:_ASKED]
         pool = max(_POOL, 2 * query.limit) + len(query.exclude)
+        lemmas = self._telling(connection, query)
+        symbols = self._symbols(connection, query, lemmas, pool) if lemmas else []
+        words = self._by_words(connection, query, lemmas, pool) if lemmas and self.words else []
+        names = _names(connection, {*symbols, *words})
         return Proposals(
             same=self._same(connection, query, pool),
-            symbols=self._symbols(connection, query, keys, pool) if keys else (),
-            words=self._by_words(connection, query, keys, pool) if keys and self.words else (),
+            symbols=list(dict.fromkeys(names[seq] for seq in symbols if seq in names)),
+            words=list(dict.fromkeys(names[seq] for seq in words if seq in names)),
             near=self._near(connection, query, pool),
         )
 
+    def _telling(self, connection: sa.Connection, query: Query) -> list[str]:
+        """The query's rarest lemmas, as many as `_POSTINGS` rows hold together, at least one.
+
+        A lemma that a large part of the archive has tells scenes apart hardly at all, and reading its rows would be
+        most of the cost of a search.
+        """
+        asked = dict.fromkeys(lemma_of(key) for key in query_keys(query)[:_ASKED])
+        counts = (
+            sa.select(SYMBOLS.c.lemma, sa.func.count())
+            .where(SYMBOLS.c.namespace == query.namespace, SYMBOLS.c.lemma.in_(asked))
+            .group_by(SYMBOLS.c.lemma)
+        )
+        found = sorted(connection.execute(counts), key=lambda row: int(row[1])) if asked else []
+        totals = accumulate(count for _, count in found)
+        return [row[0] for row, total in zip(found, totals, strict=True) if total <= _POSTINGS or row is found[0]]
+
     def _same(self, connection: sa.Connection, query: Query, pool: int) -> list[str]:
-        chain = json.dumps(query.linkage, ensure_ascii=False)
-        tests: list[sa.ColumnElement[bool]] = [SCENES.c.chain == chain] if query.linkage else []
-        tests += [SCENES.c.key == query.key] if query.key else []
-        tests += [SCENES.c.id == query.scene_id] if query.scene_id else []
         found: list[str] = []
-        for test in reversed(tests):
-            statement = sa.select(SCENES.c.id).where(SCENES.c.namespace == query.namespace, test, *_in_chat(query))
-            found += connection.execute(statement.order_by(SCENES.c.seq.desc()).limit(pool)).scalars()
+        here = [SCENES.c.namespace == query.namespace, *_in_chat(query)]
+        if query.scene_id:
+            # The namespace is compared here: in SQL it would draw the planner to an index on it.
+            itself = sa.select(SCENES.c.id, SCENES.c.namespace).where(SCENES.c.id == query.scene_id, *here[1:])
+            found += [row.id for row in connection.execute(itself) if row.namespace == query.namespace]
+        tests = [SCENES.c.key == query.key] if query.key else []
+        if query.linkage:
+            tests.append(SCENES.c.chain == json.dumps(query.linkage, ensure_ascii=False))
+        for test in tests:
+            statement = sa.select(SCENES.c.id).where(*here, test).order_by(SCENES.c.seq.desc()).limit(pool)
+            found += connection.scalars(statement)
         return list(dict.fromkeys(found))
 
-    def _symbols(self, connection: sa.Connection, query: Query, keys: tuple[str, ...], pool: int) -> list[str]:
+    def _symbols(self, connection: sa.Connection, query: Query, lemmas: list[str], pool: int) -> list[int]:
+        keys = [key for key in query_keys(query) if lemma_of(key) in lemmas]
         equal = sa.func.sum(sa.case((SYMBOLS.c.key.in_(keys), 1), else_=0))
-        lemmas = {lemma_of(key) for key in keys}
         shared = (
             sa.select(SYMBOLS.c.seq, equal.label("equal"), sa.func.count().label("shared"))
             .where(SYMBOLS.c.namespace == query.namespace, SYMBOLS.c.lemma.in_(lemmas))
@@ -62,15 +87,15 @@ class Finder:
         )
         if query.chat is not None:
             shared = shared.where(SYMBOLS.c.seq.in_(sa.select(SCENES.c.seq).where(*_in_chat(query))))
-        return _ids(connection, [row.seq for row in connection.execute(shared)])
+        return [row.seq for row in connection.execute(shared)]
 
-    def _by_words(self, connection: sa.Connection, query: Query, keys: tuple[str, ...], pool: int) -> list[str]:
-        words = " OR ".join(dict.fromkeys(f'"{word_token(lemma_of(key))}"' for key in keys))
+    def _by_words(self, connection: sa.Connection, query: Query, lemmas: list[str], pool: int) -> list[int]:
+        words = " OR ".join(dict.fromkeys(f'"{word_token(lemma)}"' for lemma in lemmas))
         phrase = f'"{namespace_token(query.namespace)}" AND ({words})'
         statement = sa.select(_WORDS.c.rowid).where(_WORDS.c.words.op("MATCH")(phrase)).order_by(_WORDS.c.rank)
         if query.chat is not None:
             statement = statement.where(_WORDS.c.rowid.in_(sa.select(SCENES.c.seq).where(*_in_chat(query))))
-        return _ids(connection, list(connection.execute(statement.limit(pool)).scalars()))
+        return list(connection.scalars(statement.limit(pool)))
 
     def _near(self, connection: sa.Connection, query: Query, pool: int) -> dict[str, float]:
         if query.vector is None or query.encoder is None:
@@ -93,18 +118,19 @@ class Finder:
         return index
 
 
-def _ids(connection: sa.Connection, seqs: list[int]) -> list[str]:
-    """Scene ids of rows, in the order of the rows, each once."""
+def _names(connection: sa.Connection, seqs: set[int]) -> dict[int, str]:
+    """Scene ids of rows."""
+    if not seqs:
+        return {}
     found = sa.select(SCENES.c.seq, SCENES.c.id).where(SCENES.c.seq.in_(seqs))
-    names: dict[Any, str] = {row.seq: row.id for row in connection.execute(found)}
-    return list(dict.fromkeys(names[seq] for seq in seqs if seq in names))
+    return {row.seq: row.id for row in connection.execute(found)}
 
 
 def _in_chat(query: Query) -> list[sa.ColumnElement[bool]]:
     return [] if query.chat is None else [SCENES.c.id.in_(_chat_scenes(query))]
 
 
-def _chat_scenes(query: Query) -> sa.Select[tuple[str]]:
+def _chat_scenes(query: Query) -> sa.Select[Any]:
     return sa.select(ENCOUNTERS.c.scene_id).where(
         ENCOUNTERS.c.namespace == query.namespace, ENCOUNTERS.c.chat == query.chat
     )

@@ -99,6 +99,7 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "synchronous=FULL",
     "mmap_size=0",
+    "cache_size=-16384",
     "trusted_schema=OFF",
     "cell_size_check=ON",
 )

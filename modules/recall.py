@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from scenepipe.contracts import Archive, Context, Encounter, Hit, Query
 from scenepipe.recall import operation_id, resonance
@@ -32,19 +34,23 @@ class Recall:
     needs: ClassVar[frozenset[str]] = frozenset({"archive"})
 
     def __init__(
-        self, *, top_k: int = 3, min_score: float = 0.0, within: Literal["archive", "chat"] = "archive"
+        self,
+        *,
+        top_k: Annotated[int, Field(ge=0, le=100)] = 3,
+        min_score: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0,
+        within: Literal["archive", "chat"] = "archive",
     ) -> None:
         self.top_k = top_k
         self.min_score = min_score
         self.within = within
 
     async def run(self, scene: Scene, ctx: Context) -> Scene:
-        if self.top_k < 1 or (self.within == "chat" and scene.origin.chat is None):
+        if self.within == "chat" and scene.origin.chat is None:
             return scene.with_(echoes=(), resonance=Resonance())
-        present = operation_id(scene, scene.origin.run or ctx.run, "met")
+        run = scene.origin.run or ctx.run
         hits = await ctx.archive.find(self._query(scene, self.top_k + 1))
         twins = await self._twins(scene, hits, ctx.archive)
-        log = self._heard(scene, await ctx.archive.encounters(_ids([*twins, *hits])), present)
+        log = self._heard(scene, await ctx.archive.encounters(_ids([*twins, *hits])), run)
         strength = resonance([e.at for e in log if e.kind == "met" and e.scene_id in twins], datetime.now(UTC))
         met = {e.scene_id for e in log if e.kind == "met"}
         kept = [h for h in hits if h.score >= self.min_score and (h.scene.id != scene.id or scene.id in met)]
@@ -73,9 +79,10 @@ class Recall:
             found = [hit.scene for hit in await archive.find(query)]
         return tuple(twin.id for twin in found if twin.key == scene.key)
 
-    def _heard(self, scene: Scene, log: Iterable[Encounter], present: str) -> list[Encounter]:
+    def _heard(self, scene: Scene, log: Iterable[Encounter], run: str) -> list[Encounter]:
+        present = {operation_id(scene, run, "met"), operation_id(scene, run, "spoken")}
         here = scene.origin.chat if self.within == "chat" else None
-        return [e for e in log if e.id != present and (here is None or e.chat == here)]
+        return [e for e in log if e.id not in present and (here is None or e.chat == here)]
 
 
 def _ids(scenes: Iterable[str | Hit]) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from pydantic_core import to_jsonable_python
 
 from scenepipe.errors import ConfigError, Fault, did_you_mean
 from scenepipe.mixture import REGISTER_NAME
-from scenepipe.registry import Kind, Registry, default_registry
+from scenepipe.registry import KINDS, Kind, Registry, default_registry
 from scenepipe.yaml_source import MAX_BYTES, MAX_FAULTS, Path, dotted, read_yaml, shown
 
 SECTIONS: Mapping[str, Kind] = {"backend": "backend", "encoder": "encoder", "memory": "archive", "stages": "stage"}
@@ -67,6 +67,10 @@ class BudgetConfig(_Value):
     calls: Annotated[int, Field(ge=1, description="calls of the model in one run")] | None = None
 
 
+# A register's name or a folder, as editors see it; `_Check.register_names` says more precisely what is wrong.
+_RegisterEntry = Annotated[str, Field(json_schema_extra={"pattern": rf"^(\.{{1,2}}/|/|~|{REGISTER_NAME.pattern}$)"})]
+
+
 class PipelineConfig(_Value):
     """A checked pipeline. ``source`` is the file it came from, which relative folders are relative to."""
 
@@ -77,7 +81,10 @@ class PipelineConfig(_Value):
     encoder: Annotated[Component | None, Field(description="texts to vectors; null switches it off")] = Component(
         use=DEFAULT_ENCODER
     )
-    registers: Annotated[tuple[str, ...], Field(description="names, or folders such as ./my_voice")] = ()
+    registers: Annotated[
+        tuple[_RegisterEntry, ...],
+        Field(description="names, or folders such as ./my_voice", json_schema_extra={"uniqueItems": True}),
+    ] = ()
     register_paths: Annotated[tuple[str, ...], Field(description="folders searched for registers")] = ()
     memory: Annotated[Component | None, Field(description="the archive")] = None
     budget: Annotated[BudgetConfig | None, Field(description="what one run may spend")] = None
@@ -178,12 +185,16 @@ class _Check:
         self.document = read_yaml(text)
         self.faults = list(self.document.faults)
         self.secrets: dict[Path, SecretStr] = {}
+        self.around_secrets: set[Path] = set()
+        self.variables: dict[str, str | None] = {}
         self.substituted = 0
 
     def config(self) -> PipelineConfig:
         config = None if self.document.fatal else self.pipeline(self.document.value)
         if self.faults or config is None:
             ordered = sorted(self.faults, key=lambda fault: (fault.line or 0, fault.column or 0))
+            if len(ordered) >= MAX_FAULTS:
+                ordered.append(Fault("", f"only {MAX_FAULTS} faults are listed; repair these first"))
             raise ConfigError(ordered, shown(self.source, 500))
         return config
 
@@ -197,21 +208,25 @@ class _Check:
         if not isinstance(raw, dict):
             self.fault((), f"{_given(raw)} was given; a pipeline is a mapping that begins with 'scenepipe: 1'")
             return None
-        self.unknown_keys((), raw, KEYS, "key")
+        self.unknown_keys((), raw, KEYS, "key", "a pipeline")
+        if isinstance(raw.get("budget"), dict):
+            self.unknown_keys(("budget",), raw["budget"], BudgetConfig.model_fields, "key", "budget")
         plain = {key: self.expand(raw[key], (key,)) for key in KEYS if key in raw and key not in SECTIONS}
         sections = {key: self.section(key, raw) for key in SECTIONS if key in raw or key == "encoder"}
         self.register_names(plain.get("registers"))
         self.register_folders(plain.get("register_paths"), "register_paths")
         values = {**plain, **sections, "source": self.source}
         config: PipelineConfig | None = self.validated(PipelineConfig, values, (), raw, "pipeline")
+        for key, value in plain.items():
+            self.numbers_not_bools(value, getattr(config, key, None), (key,))
         return config
 
-    def unknown_keys(self, path: Path, raw: Mapping[str, Any], possible: Iterable[str], what: str) -> None:
+    def unknown_keys(self, path: Path, raw: Mapping[str, Any], possible: Iterable[str], what: str, owner: str) -> None:
         known = set(possible)
         for key in raw:
             if key not in known and len(self.faults) < MAX_FAULTS:
                 hint = did_you_mean(key[:100], known)
-                self.fault((*path, key), f"unknown {what} '{shown(key)}'; {hint}", key=True)
+                self.fault((*path, key), f"unknown {what} '{shown(key)}' of {owner}; {hint}", key=True)
 
     # Components
 
@@ -230,6 +245,8 @@ class _Check:
         form = {"use": raw} if isinstance(raw, str) else raw
         if not isinstance(form, dict) or not isinstance(form.get("use"), str):
             self.fault(path, self.no_use(kind, form))
+            return nothing
+        if len(self.faults) >= MAX_FAULTS:
             return nothing
         use_path = (*path, "use") if form is raw else path
         name = self.expand(form["use"], use_path)
@@ -257,7 +274,7 @@ class _Check:
         self, model: type[BaseModel], given: dict[str, Any], path: Path, raw: dict[str, Any], owner: str
     ) -> dict[str, Any] | None:
         fields = {field.alias or name: (name, field) for name, field in model.model_fields.items()}
-        self.unknown_keys(path, given, fields, f"option of {owner}")
+        self.unknown_keys(path, given, fields, "option", owner)
         known = {key: value for key, value in given.items() if key in fields}
         for key in list(known):
             if not self.secrecy(fields[key][1].annotation, (*path, key), raw[key]):
@@ -273,14 +290,15 @@ class _Check:
 
     def secrecy(self, annotation: Any, path: Path, raw: Any) -> bool:
         """Whether secrets stand where, and only where, the type is a secret."""
-        inside = [place for place in self.secrets if place[: len(path)] == path]
+        inside = path in self.around_secrets
         secret = _mentions_secret(annotation)
-        if inside and not secret:
-            self.fault(inside[0], "a secret was given to an option that is not a secret and could be printed")
+        if not secret and inside:
+            first = next(place for place in self.secrets if place[: len(path)] == path)
+            self.fault(first, "a secret was given to an option that is not a secret and could be printed")
         elif secret and isinstance(raw, str):
             message = "a secret is never written in the file; put it in an environment variable, write {secret: NAME}"
             self.fault(path, message)
-        return not inside if not secret else not isinstance(raw, str)
+        return not isinstance(raw, str) if secret else not inside
 
     def numbers_not_bools(self, given: Any, value: Any, path: Path) -> None:
         if isinstance(given, bool) and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -292,17 +310,19 @@ class _Check:
     # Registers
 
     def register_names(self, names: Any) -> None:
+        seen: set[str] = set()
         for index, name in enumerate(names if isinstance(names, list) else ()):
             path = ("registers", index)
             if not isinstance(name, str):
                 continue
-            if name in names[:index]:
+            if name in seen:
                 self.fault(path, f"register '{shown(name)}' stands twice; give it once")
             elif name.startswith(("./", "../", "/", "~")):
                 self.is_folder(name, path)
             elif not REGISTER_NAME.fullmatch(name):
                 form = f"a name matches {REGISTER_NAME.pattern}, a folder begins with ./"
                 self.fault(path, f"'{shown(name)}' is neither a register's name nor a folder; {form}")
+            seen.add(name)
 
     def register_folders(self, folders: Any, key: str) -> None:
         for index, folder in enumerate(folders if isinstance(folders, list) else ()):
@@ -344,9 +364,11 @@ class _Check:
             if match["bad"]:
                 self.fault(path, "'${' begins no variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar")
                 return ""
+            if self.substituted > MAX_BYTES:
+                return ""
             value = self.variable(match["name"], path, default=match["default"])
             self.substituted += len(value)
-            return value if self.substituted <= MAX_BYTES else ""
+            return value
 
         result = _VARIABLE.sub(replacement, text)
         if self.substituted > MAX_BYTES:
@@ -354,27 +376,29 @@ class _Check:
         return result
 
     def secret(self, name: str, path: Path) -> SecretStr:
+        value = ""
         if _VARIABLE_NAME.fullmatch(name):
-            self.secrets[path] = SecretStr(self.variable(name, path))
+            value = self.variable(name, path)
         else:
-            self.secrets[path] = SecretStr("")
             self.fault(
                 path, "'secret' takes the NAME of an environment variable (letters, digits and _), not its value"
             )
+        self.secrets[path] = SecretStr(value)
+        self.around_secrets |= {path[:end] for end in range(len(path) + 1)}
         return self.secrets[path]
 
     def variable(self, name: str, path: Path, *, default: str | None = None) -> str:
-        value = self.env.get(name, "")
-        if default is not None:
-            value = value or default
-        elif name not in self.env:
+        if name not in self.variables:
+            read = self.env.get(name, "")
+            self.variables[name] = read if _is_text(read) else None
+        value = self.variables[name]
+        if value is None:
+            self.fault(path, f"environment variable {shown(name)} does not hold UTF-8 text")
+        elif default is None and name not in self.env:
             self.fault(
                 path, f"environment variable {shown(name)} is not set; set it, or write ${{{shown(name)}:-default}}"
             )
-        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            self.fault(path, f"environment variable {shown(name)} does not hold UTF-8 text")
-            return ""
-        return value
+        return value or default or ""
 
     # Pydantic
 
@@ -391,24 +415,42 @@ class _Check:
         try:
             return model.model_validate(values)
         except ValidationError as error:
-            messages: dict[Path, list[str]] = {}
-            for each in error.errors(include_url=False, include_input=False):
-                inner, given = _walk(raw, each["loc"], missing=each["type"] == "missing")
-                if inner and inner[0] not in skipped:
-                    messages.setdefault(inner, []).append(self.without_secrets(_message(each, owner, inner, given)))
-            for inner, texts in messages.items():
-                self.fault((*path, *inner), "; or ".join(dict.fromkeys(texts)))
+            self.invalid(error, path, raw, owner, skipped)
         except Exception as error:  # a plug-in's own validator
             text = f"the options of {owner} cannot be checked: {type(error).__name__}: {error}"
             self.fault(path, self.without_secrets(text))
         return None
 
+    def invalid(
+        self, error: ValidationError, path: Path, raw: dict[str, Any], owner: str, skipped: Container[str | int]
+    ) -> None:
+        """One fault per wrong place; what the branches of a union say about one place is joined."""
+        messages: dict[Path, list[str]] = {}
+        for each in error.errors(include_url=False, include_input=False):
+            inner, given = _walk(raw, each["loc"], missing=each["type"] == "missing")
+            if inner and inner[0] not in skipped and each["type"] != "extra_forbidden":
+                messages.setdefault(inner, []).append(self.without_secrets(_message(each, owner, inner, given)))
+            elif each["type"] == "extra_forbidden":
+                what = f"unknown key '{shown(str(inner[-1]))}' in {owner}; remove it"
+                known = dotted((*path, *inner)) in {fault.where for fault in self.faults}
+                None if known else self.fault((*path, *inner), what, key=True)
+        around = {inner[:end] for inner in messages for end in range(len(inner))}
+        for inner, texts in messages.items():
+            if inner not in around:  # else another branch of the union got further
+                self.fault((*path, *inner), "; or ".join(dict.fromkeys(texts)))
+
     def without_secrets(self, message: str) -> str:
         """A plug-in's validator may quote the value it refuses."""
-        for secret in self.secrets.values():
-            if secret.get_secret_value():
-                message = message.replace(secret.get_secret_value(), str(secret))
+        for value in {secret.get_secret_value() for secret in self.secrets.values()} - {""}:
+            message = message.replace(value, "**********")
         return message
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return "\0" not in value and bool(value.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _walk(raw: Any, loc: Iterable[str | int], *, missing: bool) -> tuple[Path, Any]:
@@ -441,8 +483,6 @@ def _message(error: Any, owner: str, path: Path, given: Any) -> str:
     last = shown(str(path[-1]))
     if error["type"] == "missing" or given is _ABSENT:
         return f"'{last}' of {owner} is missing; add '{last}: …'"
-    if error["type"] == "extra_forbidden":
-        return f"unknown key '{last}' in {owner}; remove it"
     if path == ("stages",) and error["type"] == "too_short":
         return "there is no stage; write at least one, for example '- use: sentencepiece'"
     text = str(error["msg"])
@@ -480,6 +520,8 @@ def _unreadable(file: FilePath, error: Exception) -> str:
 
 # --- JSON Schema -----------------------------------------------------------------------------------------------------
 
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REF = "#/$defs/"
 _ENV = {"type": "string", "pattern": r"\$\{"}
 _SECRET = {
     "type": "object",
@@ -505,50 +547,45 @@ def json_schema(registry: Registry | None = None) -> dict[str, Any]:
     does not count as a number.
     """
     registry = default_registry() if registry is None else registry
-    schema = PipelineConfig.model_json_schema(schema_generator=_Generator)
-    definitions = {"BudgetConfig": _yaml_form(schema["$defs"]["BudgetConfig"])}
-    properties = {key: _yaml_form(schema["properties"][key]) for key in KEYS}
-    for key, kind in SECTIONS.items():
-        definitions |= _kind_definitions(registry, kind)
-        about = {"description": schema["properties"][key]["description"]}
-        one: dict[str, Any] = {"$ref": f"#/$defs/{kind}"}
-        if kind == "stage":
-            properties[key] = {"type": "array", "minItems": 1, "items": one} | about
-        else:
-            properties[key] = {"anyOf": [one, {"type": "null"}]} | about
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "scenepipe pipeline",
-        "type": "object",
-        "properties": properties,
-        "required": [key for key in schema["required"] if key in KEYS],
-        "additionalProperties": False,
-        "$defs": definitions,
-    }
-
-
-def _kind_definitions(registry: Registry, kind: Kind) -> dict[str, Any]:
-    """One definition per name and, under the kind, the choice among them."""
-    names = [entry.name for entry in registry.entries(kind, probe=True) if entry.fault is None]
-    models = {name: registry.options(kind, name) for name in names}
+    models = {kind: _options_models(registry, kind) for kind in KINDS}
+    all_models: list[type[BaseModel]] = [PipelineConfig]
+    all_models += (model for by_name in models.values() for model in by_name.values())
     refs, schema = models_json_schema(
-        [(model, "validation") for model in models.values()],
-        ref_template="#/$defs/{model}",
-        schema_generator=_Generator,
+        [(model, "validation") for model in all_models], ref_template=_REF + "{model}", schema_generator=_Generator
     )
-    definitions = {name: _yaml_form(each) for name, each in schema.get("$defs", {}).items()}
-    bare, choices = [], []
-    for name, model in models.items():
-        ref = refs[model, "validation"]["$ref"]
-        own = definitions[ref.removeprefix("#/$defs/")]
+    names = {model: refs[model, "validation"]["$ref"].removeprefix(_REF) for model in all_models}
+    definitions = {name: _yaml_form(each) for name, each in schema["$defs"].items()}
+    form: dict[str, Any] = definitions.pop(names[PipelineConfig])
+    definitions.pop(form["properties"]["stages"]["items"]["$ref"].removeprefix(_REF))
+    for kind, by_name in models.items():
+        definitions[kind] = _choice(definitions, {name: names[model] for name, model in by_name.items()})
+    for key, kind in SECTIONS.items():
+        one: dict[str, Any] = {"$ref": _REF + kind}
+        field = (
+            {"type": "array", "minItems": 1, "items": one} if key == "stages" else {"anyOf": [one, {"type": "null"}]}
+        )
+        form["properties"][key] = {"description": form["properties"][key]["description"]} | field
+    del form["properties"]["source"]
+    return {"$schema": _DIALECT} | form | {"title": "scenepipe pipeline", "$defs": definitions}
+
+
+def _options_models(registry: Registry, kind: Kind) -> dict[str, type[BaseModel]]:
+    entries = registry.entries(kind, probe=True)
+    return {entry.name: registry.options(kind, entry.name) for entry in entries if entry.fault is None}
+
+
+def _choice(definitions: dict[str, Any], by_name: Mapping[str, str]) -> dict[str, Any]:
+    """The choice among the names of one kind; each definition gets its ``use``."""
+    bare: list[str] = []
+    for name, definition in by_name.items():
+        own = definitions[definition]
         spellings = [name] if "@" in name else [name, f"{name}@1"]
         bare += [] if own.get("required") else spellings
         use = {"enum": spellings, "description": own.get("description", "")}
         own |= {"title": name, "properties": {"use": use, **own.get("properties", {})}}
         own["required"] = ["use", *own.get("required", ())]
-        choices.append({"$ref": ref})
-    foreign = {"type": "object", "properties": {"use": _ENV}, "required": ["use"]}
-    return {**definitions, kind: {"anyOf": [{"enum": bare}, _ENV, *choices, foreign]}}
+    by_variable = {"type": "object", "properties": {"use": _ENV}, "required": ["use"]}
+    return {"anyOf": [{"enum": bare}, _ENV, *({"$ref": _REF + each} for each in by_name.values()), by_variable]}
 
 
 def _yaml_form(schema: Any) -> Any:

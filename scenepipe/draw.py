@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,16 @@ class Drawing:
     resources: dict[str, str]
 
 
-def describe(pipeline: Pipeline, *, model: str | None = None) -> Drawing:
+def describe(pipeline: Pipeline, *, labels: Mapping[str, str] | None = None, model: str | None = None) -> Drawing:
     """What there is to draw of a pipeline; nothing is opened.
 
     Args:
-        model: id of the base model, for the label of that resource.
+        labels: by kind, what to call a resource; the name or class of the object otherwise.
+        model: id of the base model.
     """
     kept = pipeline.resources
-    resources = {kind: _label(getattr(kept, kind)) for kind in ("backend", "archive", "encoder") if getattr(kept, kind)}
+    there = {kind: getattr(kept, kind) for kind in ("backend", "archive", "encoder")}
+    resources = {k: (labels or {}).get(k) or _label(found) for k, found in there.items() if found is not None}
     if kept.registers and "backend" in resources:
         resources["backend"] += f" ({', '.join(kept.registers)})"
     if model is not None:
@@ -67,6 +69,10 @@ def _boxes(pipeline: Pipeline, has: frozenset[str], group: str | None = None) ->
         else:
             uses = tuple(kind for kind in ("backend", "archive", "encoder", "model") if kind in step.needs & has)
             yield Box(step.name, _ordered(step.reads), _ordered(step.writes), uses, group)
+
+
+def _wrapped(fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(textwrap.wrap(", ".join(fields), 50, break_long_words=False))
 
 
 def _ordered(fields: frozenset[str]) -> tuple[str, ...]:
@@ -95,15 +101,15 @@ def mermaid(drawing: Drawing) -> str:
 
 def _arrows(drawing: Drawing) -> Iterator[str]:
     nodes = ["text", *(f"s{i}" for i in range(len(drawing.boxes))), "reply"]
-    labels = ["text", *(", ".join(box.writes) for box in drawing.boxes)]
+    labels = ["text", *("<br/>".join(map(_entities, _wrapped(box.writes))) for box in drawing.boxes)]
     for above, below, label in zip(nodes, nodes[1:], labels, strict=False):
-        yield f'    {above} -->|"{_entities(label)}"| {below}' if label else f"    {above} --> {below}"
+        yield f'    {above} -->|"{label}"| {below}' if label else f"    {above} --> {below}"
     for index, box in enumerate(drawing.boxes):
         yield from (f"    s{index} -.- r_{kind}" for kind in box.uses)
 
 
 def _box_label(box: Box) -> str:
-    reads = f"<br/>reads {_entities(', '.join(box.reads))}" if box.reads else ""
+    reads = f"<br/>reads {'<br/>'.join(map(_entities, _wrapped(box.reads)))}" if box.reads else ""
     return f"<b>{_entities(box.name)}</b>{reads}"
 
 
@@ -121,21 +127,28 @@ def _yaml(text: str) -> str:
 
 _WIDTH, _BOX_X, _BOX_W, _CHIP_W, _GAP, _LINE = 760, 40, 400, 220, 26, 17
 _STYLE = """
-svg { color: #1f2328; --fill: #f6f8fa; --line: #8c959f; --quiet: #57606a; --chip: #ddf4ff; --mark: #0969da; }
-@media (prefers-color-scheme: dark) {
-  svg { color: #e6edf3; --fill: #161b22; --line: #6e7681; --quiet: #9198a1; --chip: #10233d; --mark: #4493f8; }
-}
-text { fill: currentColor; font: 13px system-ui, -apple-system, "Segoe UI", "Noto Sans", sans-serif; }
+svg { color: #1f2328; }
+text { fill: currentColor; font-family: system-ui, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; font-size: 13px; }
 .name { font-weight: 600; font-size: 15px; }
 .title { font-weight: 600; font-size: 17px; }
-.quiet { fill: var(--quiet); font-size: 12px; }
-.box { fill: var(--fill); stroke: var(--line); }
-.chip { fill: var(--chip); stroke: var(--mark); }
-.frame { fill: none; stroke: var(--line); stroke-dasharray: 5 4; }
-.arrow { stroke: var(--line); fill: none; stroke-width: 1.5; }
-.head { fill: var(--line); }
-.tie { stroke: var(--mark); stroke-dasharray: 3 3; }
+.quiet { fill: #57606a; font-size: 12px; }
+.box { fill: #f6f8fa; stroke: #8c959f; }
+.chip { fill: #ddf4ff; stroke: #0969da; }
+.frame { fill: none; stroke: #8c959f; stroke-dasharray: 5 4; }
+.arrow { fill: none; stroke: #8c959f; stroke-width: 1.5; }
+.head { fill: #8c959f; }
+.tie { stroke: #0969da; stroke-dasharray: 3 3; }
+@media (prefers-color-scheme: dark) {
+  svg { color: #e6edf3; }
+  .quiet { fill: #9198a1; }
+  .box { fill: #161b22; stroke: #6e7681; }
+  .chip { fill: #10233d; stroke: #4493f8; }
+  .frame, .arrow { stroke: #6e7681; }
+  .head { fill: #6e7681; }
+  .tie { stroke: #4493f8; }
+}
 """
+# Colours stand twice instead of in variables: Inkscape, librsvg and resvg read no var().
 
 
 @dataclass(frozen=True)
@@ -163,9 +176,18 @@ class _Placed:
 def svg(drawing: Drawing) -> str:
     """A standalone SVG: transparent ground, colours follow the reader's light or dark scheme."""
     placed = _place(drawing.boxes)
-    height = placed[-1].next_y + 54 if placed else 140
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {_WIDTH} {height}", "role": "img",
-                              "width": str(_WIDTH), "height": str(height), "aria-labelledby": "title"})
+    height = placed[-1].next_y + 48 if placed else 140
+    root = ET.Element(
+        "svg",
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": f"0 0 {_WIDTH} {height}",
+            "role": "img",
+            "width": str(_WIDTH),
+            "height": str(height),
+            "aria-labelledby": "title",
+        },
+    )
     ET.SubElement(root, "title", {"id": "title"}).text = f"pipeline {_clean(drawing.name)}"
     ET.SubElement(root, "style").text = _STYLE
     _text(root, _BOX_X, 34, drawing.name, "title")
@@ -173,8 +195,9 @@ def svg(drawing: Drawing) -> str:
     _pill(root, centre, 52, "text")
     _arrow(root, centre, 82, 112, ())
     _frames(root, placed)
-    for item in placed:
-        _stage(root, item, drawing.resources)
+    ends = [*(item.y for item in placed[1:]), height - 48]
+    for item, end in zip(placed, ends, strict=True):
+        _stage(root, item, end, drawing.resources)
     _pill(root, centre, height - 48, "scene")
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
@@ -183,24 +206,33 @@ def svg(drawing: Drawing) -> str:
 def _place(boxes: Sequence[Box]) -> list[_Placed]:
     placed: list[_Placed] = []
     for box in boxes:
-        reads = tuple(textwrap.wrap(", ".join(box.reads), 52))
-        writes = tuple(textwrap.wrap(", ".join(box.writes), 52))
+        reads, writes = _wrapped(box.reads), _wrapped(box.writes)
         y = placed[-1].next_y if placed else 112
         starts_frame = box.group is not None and (not placed or placed[-1].box.group != box.group)
         placed.append(_Placed(box, reads, writes, y + (22 if starts_frame else 0)))
     return placed
 
 
-def _stage(root: ET.Element, item: _Placed, resources: dict[str, str]) -> None:
+def _stage(root: ET.Element, item: _Placed, end: int, resources: dict[str, str]) -> None:
     group = ET.SubElement(root, "g", {"class": "stage"})
-    ET.SubElement(group, "rect", {"class": "box", "x": str(_BOX_X), "y": str(item.y), "rx": "8",
-                                  "width": str(_BOX_W), "height": str(item.height)})
+    ET.SubElement(
+        group,
+        "rect",
+        {
+            "class": "box",
+            "x": str(_BOX_X),
+            "y": str(item.y),
+            "rx": "8",
+            "width": str(_BOX_W),
+            "height": str(item.height),
+        },
+    )
     _text(group, _BOX_X + 14, item.y + 22, _short(item.box.name, 44), "name")
     for line, words in enumerate(item.reads):
         _text(group, _BOX_X + 14, item.y + 40 + _LINE * line, ("reads " if line == 0 else "") + words, "quiet")
     for line, kind in enumerate(item.box.uses):
         _chip(group, item.y + 6 + 30 * line, kind, resources[kind])
-    _arrow(group, _BOX_X + _BOX_W // 2, item.bottom, item.next_y, item.writes)
+    _arrow(group, _BOX_X + _BOX_W // 2, item.bottom, end, item.writes)
 
 
 def _chip(root: ET.Element, y: int, kind: str, label: str) -> None:
@@ -219,8 +251,18 @@ def _frames(root: ET.Element, placed: Sequence[_Placed]) -> None:
         last = index + 1 == len(placed) or placed[index + 1].box.group != item.box.group
         if last and item.box.group is not None:
             top = placed[start].y - 24
-            ET.SubElement(root, "rect", {"class": "frame", "x": str(_BOX_X - 14), "y": str(top), "rx": "10",
-                                         "width": str(_BOX_W + 28), "height": str(item.bottom + 10 - top)})
+            ET.SubElement(
+                root,
+                "rect",
+                {
+                    "class": "frame",
+                    "x": str(_BOX_X - 14),
+                    "y": str(top),
+                    "rx": "10",
+                    "width": str(_BOX_W + 28),
+                    "height": str(item.bottom + 5 - top),
+                },
+            )
             _text(root, _BOX_X, top + 15, _short(item.box.group, 50), "quiet")
         if last:
             start = index + 1
@@ -228,7 +270,9 @@ def _frames(root: ET.Element, placed: Sequence[_Placed]) -> None:
 
 def _arrow(root: ET.Element, x: int, top: int, bottom: int, labels: Sequence[str]) -> None:
     ET.SubElement(root, "line", {"class": "arrow", "x1": str(x), "x2": str(x), "y1": str(top), "y2": str(bottom - 6)})
-    ET.SubElement(root, "polygon", {"class": "head", "points": f"{x - 5},{bottom - 8} {x + 5},{bottom - 8} {x},{bottom}"})
+    ET.SubElement(
+        root, "polygon", {"class": "head", "points": f"{x - 5},{bottom - 8} {x + 5},{bottom - 8} {x},{bottom}"}
+    )
     for line, words in enumerate(labels):
         _text(root, x + 14, top + 18 + _LINE * line, words, "quiet")
 

@@ -112,9 +112,9 @@ def rank(query: Query, proposals: Proposals, load: Callable[[Sequence[str]], Map
     supports is dropped. ``load`` may leave out scenes that cannot be read.
     """
     excluded = set(query.exclude)
-    levels = {name: sameness(query, scene) for name, scene in load(proposals.same).items() if name not in excluded}
-    same = sorted((n for n in proposals.same if levels.get(n) is not None), key=lambda n: levels[n] or 0)
-    same = list(dict.fromkeys(same))
+    alike = load(proposals.same) if proposals.same else {}
+    levels = {name: sameness(query, scene) for name, scene in alike.items() if name not in excluded}
+    same = sorted((n for n in levels if levels[n] is not None), key=lambda n: (levels[n], proposals.same.index(n)))
     lists = (proposals.symbols, proposals.words, list(proposals.near))
     scores = fuse([*same, *(n for n in names if n not in same and n not in excluded)] for names in lists)
     return _gather(query, sorted(scores, key=lambda n: -scores[n]), scores, proposals.near, load)

@@ -222,6 +222,11 @@ class Registry:
         lacking = [" or ".join(names) for names in MEMBERS[kind] if not any(_has(cls, name) for name in names)]
         if lacking:
             return f"it lacks {', '.join(lacking)} of the contract {kind.capitalize()} (scenepipe.contracts)"
+        requires = getattr(cls, "requires", {})
+        if not isinstance(requires, Mapping) or not all(
+            isinstance(each, str) for pair in requires.items() for each in pair
+        ):
+            return "its 'requires' must be a dict of import name -> extra"
         try:
             return options_model(cls)
         except (TypeError, NameError, AttributeError, ValueError) as error:

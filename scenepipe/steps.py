@@ -53,8 +53,9 @@ class Step:
         except ScenepipeError as error:
             raise StageFailed(self.name, scene, error) from error
         except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-            raise StageFailed(self.name, scene, StageError(self.name, self.pipeline, message)) from error
+            wrapped = StageError(self.name, self.pipeline, f"{type(error).__name__}: {error}")
+            wrapped.__cause__ = error
+            raise StageFailed(self.name, scene, wrapped) from error
 
     def _checked(self, before: Scene, after: Any) -> Scene:
         if isinstance(after, Failure):

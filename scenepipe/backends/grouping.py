@@ -128,4 +128,3 @@ class MixtureSlots:
         if any(others[0].ticket < waiter.ticket for other, others in self._waiting.items() if other != mixture):
             self._overtaken += 1
         waiter.slot.set_result(self._free.popleft())
-

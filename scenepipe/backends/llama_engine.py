@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -126,25 +126,27 @@ class LlamaEngine:
             BackendError: the engine refused it, in its own words, or went away.
             DeadlineError: ``deadline`` (monotonic seconds) passed first.
         """
-        async with self._exchange("POST", path, body, deadline) as (status, reader):
-            return _answer(status, await within(deadline, _whole(reader)))
+        async with self._exchange("POST", path, body, deadline) as answer:
+            return _parsed(answer.status, await within(deadline, answer.whole()))
 
     async def get(self, path: str) -> dict[str, Any]:
         """The JSON answer of one of the engine's pages."""
-        async with self._exchange("GET", path, None, None) as (status, reader):
-            return _answer(status, await _whole(reader))
+        async with self._exchange("GET", path, None, None) as answer:
+            return _parsed(answer.status, await answer.whole())
 
-    async def stream(self, body: Mapping[str, Any], deadline: float | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def stream(
+        self, body: Mapping[str, Any], deadline: float | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """The server-sent events of one streamed completion; closing the iterator stops the engine's work on it.
 
         Raises:
             BackendError, DeadlineError: as `post`.
         """
-        async with self._exchange("POST", "/completion", {**body, "stream": True}, deadline) as (status, reader):
-            if status != 200:
-                _answer(status, await within(deadline, _whole(reader)))
+        async with self._exchange("POST", "/completion", {**body, "stream": True}, deadline) as answer:
+            if answer.status != 200:
+                _parsed(answer.status, await within(deadline, answer.whole()))
             rest = b""
-            while chunk := await within(deadline, _chunk(reader)):
+            while chunk := await within(deadline, answer.chunk()):
                 # On line feeds alone: the engine's JSON may hold U+2028 or U+0085 as they are.
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
@@ -154,8 +156,8 @@ class LlamaEngine:
     @asynccontextmanager
     async def _exchange(
         self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float | None
-    ) -> AsyncIterator[tuple[int, asyncio.StreamReader]]:
-        """Send one request; gives the status and the reader of a chunked or closing body."""
+    ) -> AsyncIterator[_Answer]:
+        """Send one request and read the head of its answer; leaving closes the connection."""
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {self._key}\r\nConnection: close\r\n"
@@ -166,8 +168,7 @@ class LlamaEngine:
             self._open.add(writer)
             try:
                 writer.write(head.encode() + content)
-                status, headers = await within(deadline, _head(reader))
-                yield status, (reader if b"chunked" in headers else _Unchunked(reader))
+                yield await within(deadline, _Answer.read(reader))
             finally:
                 self._open.discard(writer)
                 writer.transport.abort()
@@ -199,11 +200,12 @@ class LlamaEngine:
 
     async def aclose(self) -> None:
         """End the server; its requests in flight fail."""
-        await self._client.aclose()
+        for writer in tuple(self._open):
+            writer.transport.abort()
         await asyncio.to_thread(self._end)
 
 
-def _hold(server: Any) -> Any:
+def _hold(server: Any) -> Callable[[], None]:
     """A callable that drops the last reference to the server, which stops and joins its threads."""
     held = [server]
     return held.clear
@@ -224,27 +226,34 @@ async def within(deadline: float | None, awaitable: Awaitable[T]) -> T:
         raise DeadlineError("the deadline passed before the reply was finished; raise deadline_s") from None
 
 
-async def _events(response: httpx.Response, deadline: float | None) -> AsyncIterator[dict[str, Any]]:
-    """Server-sent events as JSON. Split on line feeds alone: the engine's JSON may hold U+2028 or U+0085 as they are."""
-    chunks = response.aiter_raw()
-    rest = b""
-    while True:
-        chunk = await within(deadline, anext(chunks, b""))
-        if not chunk:
-            return
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            field, _, data = line.partition(b": ")
-            if field == b"data" and data != b"[DONE]":
-                event = json.loads(data)
-                if "error" in event:
-                    raise _refused(event["error"])
-                yield event
-            elif field == b"error":
-                raise _refused(json.loads(data))
+class _Answer:
+    """An HTTP/1.1 answer: its status, then its body by chunks (RFC 9112, section 7.1) or to the end."""
+
+    def __init__(self, reader: asyncio.StreamReader, status: int, *, chunked: bool) -> None:
+        self.status = status
+        self._reader = reader
+        self._chunked = chunked
+
+    @classmethod
+    async def read(cls, reader: asyncio.StreamReader) -> _Answer:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        return cls(reader, int(head.split(b" ", 2)[1]), chunked=b"\r\ntransfer-encoding: chunked\r\n" in head)
+
+    async def chunk(self) -> bytes:
+        """The next piece of the body; empty at its end."""
+        if not self._chunked:
+            return await self._reader.read(65536)
+        size = int(await self._reader.readline(), 16)
+        return (await self._reader.readexactly(size + 2))[:-2]
+
+    async def whole(self) -> bytes:
+        pieces = []
+        while piece := await self.chunk():
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
-def _answer(status: int, content: bytes) -> dict[str, Any]:
+def _parsed(status: int, content: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(content)
     except ValueError:
@@ -254,13 +263,22 @@ def _answer(status: int, content: bytes) -> dict[str, Any]:
     return dict(answer)
 
 
+def _event(line: bytes) -> dict[str, Any] | None:
+    """One line of a server-sent event stream; None for what is not data."""
+    field, _, data = line.partition(b": ")
+    if field == b"error":
+        raise _refused(json.loads(data))
+    if field != b"data" or data == b"[DONE]":
+        return None
+    event: dict[str, Any] = json.loads(data)
+    if "error" in event:
+        raise _refused(event["error"])
+    return event
+
+
 def _refused(error: Any) -> BackendError:
     words = error.get("message", error) if isinstance(error, dict) else error
     return BackendError(f"llama.cpp refused the request: {words}")
-
-
-def _gone(error: Exception) -> BackendError:
-    return BackendError(f"llama.cpp went away during the request ({type(error).__name__}: {error}); open it again")
 
 
 def _engine_words(options: EngineOptions, gguf: str, adapters: Sequence[str]) -> str:

@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import os
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from scenepipe.cli.console import note, write_line
 from scenepipe.cli.guard import INTERRUPTED, Refused, say_error
-from scenepipe.cli.meter import RowMeter
-from scenepipe.cli.output import JsonlFile, Opened, new_record, open_output
+from scenepipe.cli.meter import Meter, RowMeter
+from scenepipe.cli.opening import running
+from scenepipe.cli.output import Opened, new_record, open_output
 from scenepipe.cli.rows import InputFile, RowReader, lines, measure, stdin_lines
 from scenepipe.contracts import Failure
 from scenepipe.errors import ScenepipeError
@@ -36,6 +35,7 @@ class Batch:
     """What was asked for on the command line. One of ``text`` and ``source`` is given; ``source`` ``-`` is stdin."""
 
     pipe: Pipeline
+    meter: Meter
     text: str | None
     source: str | None
     output: Path | None
@@ -54,12 +54,11 @@ def run_batch(batch: Batch) -> int:
     """
     source = _measured(batch)
     opened = _open(batch, source) if batch.output is not None else None
-    run = opened.run if opened else None
     done, failed = (opened.done, opened.failed) if opened else (0, 0)
     meter = RowMeter(source.rows, done=done, failed=failed)
     try:
         with meter, _sink(batch, opened) as write:
-            asyncio.run(_drive(batch, opened, write, meter, run))
+            asyncio.run(_drive(batch, opened, write, meter))
     except KeyboardInterrupt:
         say_error(f"interrupted after {meter.summary()}", _how_to_go_on(batch))
         raise typer.Exit(INTERRUPTED) from None
@@ -141,19 +140,43 @@ def _write_plain(row: Row) -> None:
     write_line(f"{row.origin.row}  {visible(shorten(row.text, 100))}{mixture}\n{indented}")
 
 
-async def _drive(batch: Batch, opened: Opened | None, write: Callable[[Row], None], meter: RowMeter, run: str | None) -> None:
-    first = opened.done if opened else 0
-    file = opened.file if opened else None
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # not in a thread, not on Windows
-        loop.add_signal_handler(signal.SIGTERM, _terminate)
-    try:
+async def _drive(batch: Batch, opened: Opened | None, write: Callable[[Row], None], meter: RowMeter) -> None:
+    run, first, file = (opened.run, opened.done, opened.file) if opened else (None, 0, None)
+    async with running(batch.pipe, batch.meter):
         results = batch.pipe.map(_rows(batch, opened), concurrency=batch.concurrency, run=run, first_row=first)
-        async with contextlib.aclosing(results.__aiter__()) as rows:
+        async with contextlib.aclosing(cast("AsyncGenerator[Row, None]", results.__aiter__())) as rows:
             async for row in rows:
                 write(row)
                 meter.step(failed=isinstance(row, Failure))
                 if file is not None and file.due:
                     await asyncio.to_thread(file.sync)
-    finally:
-        await batch.pipe.aclose()
+
+
+def _rows(batch: Batch, opened: Opened | None) -> Iterable[Row] | AsyncIterator[Row]:
+    """The rows from the first one that is not written yet."""
+    reader = RowReader(mixture=batch.mixture, first=opened.done if opened else 0)
+    if batch.text is not None:
+        line = batch.text.encode("utf-8", "surrogatepass")
+        return reader.text_row(line)
+    assert batch.source is not None
+    if batch.source != "-":
+        return reader.read(_file_lines(Path(batch.source)))
+    return reader.aread(stdin_lines(), opened.last_text if opened else None)
+
+
+def _file_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        yield from lines(stream)
+
+
+def _how_to_go_on(batch: Batch) -> str:
+    if batch.output is None:
+        return "with --output FILE a run can be continued"
+    return "every written row is whole; the same command with --resume continues after the last one"
+
+
+def _disk_fault(batch: Batch, meter: RowMeter, error: OSError) -> ScenepipeError:
+    what = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
+    fault = ScenepipeError(f"{batch.output}: {what}, after {meter.summary()}")
+    fault.add_note(_how_to_go_on(batch))
+    return fault

@@ -21,13 +21,12 @@ from scenepipe.scene import Scene
 WIDEST = 120
 TWO_COLUMNS = 104
 SHOWN_TEXT = 700
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 _OPENS = ("emotion", "registers", "echoes")  # an empty line stands before these
 _RIGHT = ("registers", "echoes", "resonance")
 
 
 class Gauge:
-    """A bar for a share in 0..1 over the width it is given, to an eighth of a cell."""
+    """A bar for a share in 0..1 over the width it is given, to half a cell; readable without colours."""
 
     def __init__(self, bar: Bar, *, widest: int = 32) -> None:
         self.bar = bar
@@ -35,11 +34,10 @@ class Gauge:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(options.max_width, self.widest)
-        eighths = round(min(max(self.bar.share, 0.0), 1.0) * width * 8)
-        full, part = divmod(eighths, 8)
-        drawn = "█" * full + (_EIGHTHS[part] if part else "")
+        full, half = divmod(round(min(max(self.bar.share, 0.0), 1.0) * width * 2), 2)
+        drawn = "━" * full + "╸" * half
         yield Segment(drawn, console.get_style(self.bar.style))
-        yield Segment("·" * (width - len(drawn)), Style(dim=True))
+        yield Segment("─" * (width - len(drawn)), Style(dim=True))
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(6, min(options.max_width, self.widest))
@@ -63,12 +61,12 @@ def scene_card(scene: Scene, voices: Voices, *, title: str, width: int, status: 
         body.append(_side_by_side(_grid(left, scene), _grid(right, scene)))
     elif known:
         body.append(_grid(known, scene))
-    head = Text.assemble(" ", (words(language)["scene"], "bold"), (f" · {title}{_language(scene)} ", "dim"))
+    head = Text.assemble((words(language)["scene"], "bold"), (f" · {title}{_language(scene)}", "dim"))
     return Panel(
         Group(*body),
         title=head,
         title_align="left",
-        subtitle=Text(f" {status} ", style="dim") if status else None,
+        subtitle=Text(status, style="dim") if status else None,
         subtitle_align="right",
         box=ROUNDED,
         border_style="dim",
@@ -90,9 +88,9 @@ def reply_card(text: str, scene: Scene, *, width: int, writing: bool = False) ->
     note = "" if writing else caption(scene, language)
     return Panel(
         Group(*parts),
-        title=Text.assemble(" ", (words(language)["reply"], "bold"), " "),
+        title=Text(words(language)["reply"], style="bold"),
         title_align="left",
-        subtitle=Text(f" {note} ", style="dim") if note else None,
+        subtitle=Text(note, style="dim") if note else None,
         subtitle_align="right",
         box=ROUNDED,
         border_style="cyan",
@@ -174,7 +172,7 @@ def _bars(bars: Iterable[Bar]) -> Table:
     grid.add_column(ratio=1)
     grid.add_column(justify="right", no_wrap=True)
     for bar in bars:
-        name = [bar.mark, Text(bar.name, style=bar.style)] if named else []
+        name: list[RenderableType] = [bar.mark, Text(bar.name, style=bar.style)] if named else []
         grid.add_row(*name, Gauge(bar), f"{bar.share:.2f}")
     return grid
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -105,7 +106,7 @@ async def show(pipeline: Pipeline, scene: Scene, console: Console) -> Scene:
         ScenepipeError: what the failing stage raised; the card shows how far it came.
     """
     card = LiveCard(console, pipeline, scene)
-    async with contextlib.aclosing(aiter(pipeline.stream(scene))) as events:  # type: ignore[type-var]
+    async with contextlib.aclosing(cast("AsyncGenerator[ev.Event, None]", aiter(pipeline.stream(scene)))) as events:
         try:
             async for event in events:
                 card.handle(event)

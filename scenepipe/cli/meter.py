@@ -7,30 +7,35 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from scenepipe.cli.console import note, stderr
+from scenepipe.errors import ScenepipeError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-class Meter:
-    """Shows a download while it lasts; its ``progress`` may be called from any thread.
+class Abandoned(ScenepipeError):
+    """The command that asked for a download has ended."""
 
-    Leaving the block, also by Ctrl-C, makes the next ``progress`` call raise, which ends a download in another thread.
-    """
+
+class Meter:
+    """Shows a download while it lasts; its ``progress`` may be called from any thread."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._lock = threading.Lock()
-        self._left = False
+        self._abandoned = False
         self._tenth = -1
 
     def __enter__(self) -> Meter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._left = kind is not None
         self.stop()
+
+    def abandon(self) -> None:
+        """Make the next ``progress`` raise: nobody waits for what is being fetched."""
+        self._abandoned = True
 
     def say(self, message: str) -> None:
         """A message for the person: licence notices, where a model comes from."""
@@ -44,10 +49,10 @@ class Meter:
         """Bytes so far of bytes in all.
 
         Raises:
-            KeyboardInterrupt: the command was interrupted meanwhile.
+            Abandoned: the command has ended meanwhile.
         """
-        if self._left:
-            raise KeyboardInterrupt
+        if self._abandoned:
+            raise Abandoned("the download was abandoned; what has come stays, the next run continues it")
         with self._lock:
             self._show(done, total)
         if total is not None and done >= total:
@@ -86,7 +91,13 @@ def _download_bar() -> Progress:
         TransferSpeedColumn,
     )
 
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=stderr())
 
 
@@ -141,7 +152,14 @@ class RowMeter:
 
 
 def _row_bar() -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         BarColumn(),

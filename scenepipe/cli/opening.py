@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 from scenepipe.cli.guard import Refused
@@ -27,6 +28,18 @@ def open_pipeline(given: str, meter: Meter | None = None) -> Pipeline:
     if meter is None:
         return load(path)
     return load(path, say=meter.say, progress=meter.progress)
+
+
+@contextlib.asynccontextmanager
+async def running(pipeline: Pipeline, meter: Meter) -> AsyncIterator[None]:
+    """Close the pipeline at the end; on an error or Ctrl-C end a download first, which closing would wait for."""
+    try:
+        yield
+    except BaseException:
+        meter.abandon()
+        raise
+    finally:
+        await pipeline.aclose()
 
 
 def mixture_given(weights: Iterable[str], pipeline: Pipeline) -> Mixture | None:

@@ -164,7 +164,9 @@ def open_output(path: Path, record: RunRecord, *, resume: bool) -> Opened:
     changes = kept.changed(record)
     if changes:
         listed = "\n  ".join(changes)
-        raise Refused(f"{path} cannot be resumed, this is another run:\n  {listed}\nput it back, or give another --output")
+        raise Refused(
+            f"{path} cannot be resumed, this is another run:\n  {listed}\nput it back, or give another --output"
+        )
     file = JsonlFile(path, new=False)
     try:
         return _continue(file, path, kept.run)

@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scenepipe.cli.facts import shorten
+from scenepipe.cli.guard import Refused
 from scenepipe.contracts import Failure
 from scenepipe.errors import InputError
 from scenepipe.mixture import Mixture
@@ -91,12 +93,35 @@ class RowReader:
             if row is not None:
                 yield row
 
-    async def aread(self, source: AsyncIterator[bytes]) -> AsyncIterator[Scene | Failure]:
-        """The asynchronous `read`."""
+    async def aread(self, source: AsyncIterator[bytes], last: str | None = None) -> AsyncIterator[Scene | Failure]:
+        """The asynchronous `read`, for an input that cannot be measured beforehand.
+
+        Args:
+            last: text that the row before ``first`` must have: proof that it is the same input again.
+
+        Raises:
+            Refused: it has another.
+        """
         async for line in source:
             row = self.row(line)
             if row is not None:
                 yield row
+            elif last is not None and self._number == self._first:
+                self._compare(line, last)
+
+    def _compare(self, line: bytes, last: str) -> None:
+        try:
+            text = _scene(line, jsonl=bool(self._jsonl)).text
+        except InputError:
+            return
+        if text != last:
+            given = f"{shorten(text, 60)!r}, not {shorten(last, 60)!r}"
+            raise Refused(f"--resume: row {self._number - 1} of standard input is {given}; give the same input again")
+
+    def text_row(self, text: bytes) -> Iterator[Scene | Failure]:
+        """One text as the only row, whatever it looks like."""
+        self._jsonl = False
+        return self.read([text])
 
     def row(self, line: bytes) -> Scene | Failure | None:
         """The next line's row; None while it comes before ``first``."""

@@ -11,6 +11,7 @@ from scenepipe.cli.guard import FAILED, Refused
 
 if TYPE_CHECKING:
     from scenepipe.cli.meter import Meter
+    from scenepipe.mixture import Mixture
     from scenepipe.pipeline import Pipeline
     from scenepipe.scene import Scene
 
@@ -23,9 +24,12 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One Scene per line on stdout, and nothing else.")] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the JSON lines to FILE; FILE.run.json makes it resumable.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the JSON lines to FILE; FILE.run.json makes it resumable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue --output after a stop; redoes and loses no row.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue --output after a stop; redoes and loses no row.")
+    ] = False,
     register: Annotated[
         list[str] | None, typer.Option(metavar="NAME=WEIGHT", help="This mixture instead of the router's; repeat it.")
     ] = None,
@@ -45,8 +49,10 @@ def run(
         else:
             from scenepipe.cli.batch import Batch, run_batch
 
-            batch = Batch(pipe, text, source, output, mixture, resume=resume, as_json=as_json, concurrency=concurrency)
-            failed = run_batch(batch)
+            batch = Batch(
+                pipe, meter, text, source, output, mixture, resume=resume, as_json=as_json, concurrency=concurrency
+            )
+            failed = bool(run_batch(batch))
     if failed:
         raise typer.Exit(FAILED)
 
@@ -60,7 +66,7 @@ def _check_usage(text: str | None, source: str | None, output: Path | None, resu
         raise Refused("--resume continues an output file; name it with --output FILE")
 
 
-def _one(pipe: Pipeline, text: str, mixture: object, meter: Meter, *, as_json: bool) -> bool:
+def _one(pipe: Pipeline, text: str, mixture: Mixture | None, meter: Meter, *, as_json: bool) -> bool:
     """Run one text and show it; True if it failed."""
     import asyncio
 
@@ -68,53 +74,46 @@ def _one(pipe: Pipeline, text: str, mixture: object, meter: Meter, *, as_json: b
     from scenepipe.scene import new_scene
 
     if as_json:
-        return asyncio.run(_one_json(pipe, text, mixture))
+        return asyncio.run(_one_json(pipe, text, mixture, meter))
     scene = new_scene(text)
     if mixture is not None:
         scene = scene.with_(registers=mixture)
-    asyncio.run(_one_card(pipe, scene) if is_rich() else _one_plain(pipe, scene))
+    show = _card if is_rich() else _plain
+    asyncio.run(show(pipe, scene, meter))
     return False
 
 
-async def _one_json(pipe: Pipeline, text: str, mixture: object) -> bool:
+async def _one_json(pipe: Pipeline, text: str, mixture: Mixture | None, meter: Meter) -> bool:
     """The scene, or the failure in its place, as one line."""
     from scenepipe.cli.console import write_line
-    from scenepipe.errors import InputError
-    from scenepipe.scene import Scene, new_scene
+    from scenepipe.cli.opening import running
+    from scenepipe.cli.rows import RowReader
+    from scenepipe.scene import Scene
 
-    row: Scene | str = text
-    if mixture is not None:
-        try:
-            row = new_scene(text).with_(registers=mixture)
-        except InputError:
-            row = text  # the pipeline makes the Failure of it
-    try:
-        async for result in pipe.map([row], concurrency=1):
-            write_line(result.to_json() if isinstance(result, Scene) else result.model_dump_json())
-            return not result
-    finally:
-        await pipe.aclose()
-    raise AssertionError("map yields one result per row")
+    rows = RowReader(mixture=mixture).text_row(text.encode("utf-8", "surrogatepass"))
+    async with running(pipe, meter):
+        results = [result async for result in pipe.map(rows, concurrency=1)]
+    for result in results:
+        write_line(result.to_json() if isinstance(result, Scene) else result.model_dump_json())
+    return not all(results)
 
 
-async def _one_card(pipe: Pipeline, scene: Scene) -> None:
+async def _card(pipe: Pipeline, scene: Scene, meter: Meter) -> None:
     from scenepipe.cli.console import stdout
     from scenepipe.cli.live import show
+    from scenepipe.cli.opening import running
 
-    try:
+    async with running(pipe, meter):
         await show(pipe, scene, stdout())
-    finally:
-        await pipe.aclose()
 
 
-async def _one_plain(pipe: Pipeline, scene: Scene) -> None:
+async def _plain(pipe: Pipeline, scene: Scene, meter: Meter) -> None:
     from scenepipe.cli.console import write_line
     from scenepipe.cli.facts import Voices, plain_lines
     from scenepipe.cli.labels import language_of
+    from scenepipe.cli.opening import running
 
-    try:
+    async with running(pipe, meter):
         done = await pipe.arun(scene)
-    finally:
-        await pipe.aclose()
     for line in plain_lines(done, Voices(pipe.resources.registers), language_of(done)):
         write_line(line)

@@ -71,8 +71,18 @@ def loss_of(model: Any, data: list[tuple[Any, Any, Any]], torch: Any) -> float:
     return total / count
 
 
-def train(folder: Path, base: Path, model_id: str, *, base_facts: dict[str, Any], rank: int, rate: float, epochs: int,
-          batch: int, seed: int) -> dict[str, Any]:
+def train(
+    folder: Path,
+    base: Path,
+    model_id: str,
+    *,
+    base_facts: dict[str, Any],
+    rank: int,
+    rate: float,
+    epochs: int,
+    batch: int,
+    seed: int,
+) -> dict[str, Any]:
     """Train and save; returns the receipt. ``base`` is a folder of safetensors weights.
 
     Raises:
@@ -87,7 +97,9 @@ def train(folder: Path, base: Path, model_id: str, *, base_facts: dict[str, Any]
     rows = [json.loads(line) for line in (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
     model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="eager")
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=list(TARGETS), task_type="CAUSAL_LM")
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=list(TARGETS), task_type="CAUSAL_LM"
+    )
     model = peft.get_peft_model(model, config)
     split = {name: [row for row in rows if row["split"] == name] for name in ("train", "dev", "test")}
     if not split["train"] or not split["dev"]:
@@ -103,19 +115,25 @@ def train(folder: Path, base: Path, model_id: str, *, base_facts: dict[str, Any]
     for epoch in range(epochs):
         order = random.sample(split["train"], len(split["train"]))
         coded = [
-            encode_row(tokenizer, r, random.choice(order)["text"] if random.random() < ECHO_SHARE else None) for r in order
+            encode_row(tokenizer, r, random.choice(order)["text"] if random.random() < ECHO_SHARE else None)
+            for r in order
         ]
         for number, (ids, mask, labels) in enumerate(batches(coded, batch, pad, torch)):
             loss = reply_loss(model, ids, mask, labels, torch)
             if not torch.isfinite(loss):
-                raise RegisterError(f"{folder.name}: the loss is {loss.item()} in epoch {epoch + 1}; lower the rate {rate:g}")
+                raise RegisterError(
+                    f"{folder.name}: the loss is {loss.item()} in epoch {epoch + 1}; lower the rate {rate:g}"
+                )
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
             if number % 10 == 0:
-                print(f"  epoch {epoch + 1} step {number} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    f"  epoch {epoch + 1} step {number} loss {loss.item():.3f} {time.monotonic() - started:.0f} s",
+                    flush=True,
+                )
         dev = loss_of(model, held["dev"], torch)
         curve.append(round(dev, 4))
         print(f"  epoch {epoch + 1}: dev loss {dev:.4f}", flush=True)
@@ -123,16 +141,43 @@ def train(folder: Path, base: Path, model_id: str, *, base_facts: dict[str, Any]
             best = dev
             kept = {k: v.detach().clone() for k, v in peft.get_peft_model_state_dict(model).items()}
     peft.set_peft_model_state_dict(model, kept)
-    figures = {"dev_loss_base": round(base_dev, 4), "dev_loss_by_epoch": curve, "test_loss": round(loss_of(model, held["test"], torch), 4)}
-    return save(folder, model_id, kept, config, base_facts, figures, {
-        "rank": rank, "alpha": 2 * rank, "rate": rate, "epochs": epochs, "batch": batch, "seed": seed,
-        "rows": len(split["train"]), "seconds": round(time.monotonic() - started),
-        "torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__,
-    })
+    figures = {
+        "dev_loss_base": round(base_dev, 4),
+        "dev_loss_by_epoch": curve,
+        "test_loss": round(loss_of(model, held["test"], torch), 4),
+    }
+    return save(
+        folder,
+        model_id,
+        kept,
+        config,
+        base_facts,
+        figures,
+        {
+            "rank": rank,
+            "alpha": 2 * rank,
+            "rate": rate,
+            "epochs": epochs,
+            "batch": batch,
+            "seed": seed,
+            "rows": len(split["train"]),
+            "seconds": round(time.monotonic() - started),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
+    )
 
 
-def save(folder: Path, model_id: str, weights: dict[str, Any], config: Any, base_facts: dict[str, Any],
-         figures: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+def save(
+    folder: Path,
+    model_id: str,
+    weights: dict[str, Any],
+    config: Any,
+    base_facts: dict[str, Any],
+    figures: dict[str, Any],
+    training: dict[str, Any],
+) -> dict[str, Any]:
     """Write the adapter (float16 safetensors), its PEFT config and its receipt; returns the receipt."""
     import torch
     from safetensors.torch import save_file
@@ -142,14 +187,30 @@ def save(folder: Path, model_id: str, weights: dict[str, Any], config: Any, base
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
     save_file({k: v.to(torch.float16).contiguous() for k, v in weights.items()}, building / "adapter_model.safetensors")
-    plain = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": model_id, "r": config.r,
-             "lora_alpha": config.lora_alpha, "lora_dropout": 0.0, "bias": "none", "use_rslora": False, "use_dora": False,
-             "fan_in_fan_out": False, "inference_mode": True, "target_modules": sorted(TARGETS)}
+    plain = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model_id,
+        "r": config.r,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": False,
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "target_modules": sorted(TARGETS),
+    }
     (building / "adapter_config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
     receipt = {
-        "receipt": 1, "model": model_id, "prompt_version": PROMPT_VERSION, "base": base_facts,
+        "receipt": 1,
+        "model": model_id,
+        "prompt_version": PROMPT_VERSION,
+        "base": base_facts,
         "adapter_sha256": _sha256(building / "adapter_model.safetensors"),
-        "data_sha256": _sha256(folder / "examples.jsonl"), "training": training, "figures": figures,
+        "data_sha256": _sha256(folder / "examples.jsonl"),
+        "training": training,
+        "figures": figures,
     }
     (building / "receipt.json").write_text(json.dumps(receipt, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -162,10 +223,12 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> None:
-    """Command line; ``--base`` is a folder with the dequantised weights of ``--model``."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Command line; fetches the base and turns it into safetensors once."""
+    from scenepipe.models import fetch
+    from scenepipe.models.dequantise import safetensors_of
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-4)
@@ -173,8 +236,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    receipt = train(given.folder, given.base, given.model, base_facts={}, rank=given.rank, rate=given.rate,
-                    epochs=given.epochs, batch=given.batch, seed=given.seed)
+    base = fetch.local(given.model) or fetch.pull(given.model, say=print)
+    receipt = train(
+        given.folder.resolve(),
+        safetensors_of(base),
+        base.id,
+        base_facts={"sha256": base.sha256, "tokenizer_sha256": base.tokenizer_sha256},
+        rank=given.rank,
+        rate=given.rate,
+        epochs=given.epochs,
+        batch=given.batch,
+        seed=given.seed,
+    )
     print(json.dumps(receipt["figures"]))
 
 

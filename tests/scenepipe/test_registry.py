@@ -193,6 +193,12 @@ def test_a_class_without_the_members_is_refused() -> None:
     assert "it is a function" in message(lambda: registry().add("stage", "x", message))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("requires", [["torch"], {"torch": None}, {1: "x"}, "torch"])
+def test_requires_is_a_table_of_names(requires: Any) -> None:
+    stage = type("Wrong", (Shout,), {"requires": requires})
+    assert "its 'requires' must be a dict" in message(lambda: registry().add("stage", "x", stage))
+
+
 # Options
 
 

@@ -1,0 +1,492 @@
+"""Conformance suite of the archive contract, for every store alike.
+
+A store's test module subclasses it and says how to make one::
+
+    class TestMyArchive(ArchiveSuite):
+        @pytest.fixture
+        def archive_factory(self, tmp_path):
+            return lambda name="archive": MyArchive(path=str(tmp_path / name))
+
+The factory returns an unopened archive; the same name is the same storage. A store that keeps nothing after `aclose`
+sets ``persistent = False``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, TypeVar
+
+import pytest
+
+from scenepipe.contracts import Appended, Archive, Encounter, EncounterKind, Query
+from scenepipe.errors import ArchiveError
+from scenepipe.mixture import Mixture
+from scenepipe.scene import (
+    Analysis,
+    Echo,
+    Linkage,
+    Origin,
+    Receipt,
+    Reply,
+    Resonance,
+    Scene,
+    SemanticField,
+    Symbol,
+    Vector,
+    new_scene,
+)
+
+T = TypeVar("T")
+ArchiveFactory = Callable[..., Archive]
+
+NOON = datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=UTC)
+ENCODER = "suite-encoder@1"
+TEXTS = (
+    "Почему я не чувствую шаг в себе?",
+    "Why can I not feel the step in me?",
+    "nul \x00 inside",
+    "emoji 🙂👩‍👩‍👧‍👦 and \U0010fffd",
+    "й и\u0306 е\u0308 e\u0301 \u00ad\u200b",
+    "\r\nтри\rстроки\n\t",
+    "'; DROP TABLE scenes; --",
+    "\ufeff\u202eright to left",
+    "длинный " * 20_000,
+)
+
+
+def scene_of(
+    text: str,
+    symbols: Sequence[str] = (),
+    *,
+    linkage: Sequence[str] = (),
+    vector: Sequence[int] | None = None,
+    namespace: str = "default",
+    analysers: Sequence[str] = ("suite@1",),
+) -> Scene:
+    """An analysed scene: symbols are keys (``не:шаг``), the vector is signed bytes."""
+    kept = None
+    if vector is not None:
+        kept = Vector(data=bytes(component % 256 for component in vector), encoder=ENCODER)
+    return new_scene(text, Origin(namespace=namespace), created=NOON).with_(
+        symbols=tuple(_symbol(key) for key in symbols),
+        linkage=Linkage(chain=tuple(linkage)),
+        field=SemanticField(axes="suite@1", vector=kept),
+        analysis=Analysis(analysers=tuple(analysers), encoder=ENCODER),
+        registers=Mixture(weights={"poet": 0.5}),
+    )
+
+
+def encounter_of(
+    scene: Scene, name: str, *, kind: EncounterKind = "met", minutes: int = 0, **rest: object
+) -> Encounter:
+    """An encounter ``minutes`` after noon."""
+    values = {"id": name, "scene_id": scene.id, "kind": kind, "at": NOON + timedelta(minutes=minutes)}
+    return Encounter.model_validate(values | {"namespace": scene.origin.namespace} | rest)
+
+
+def query_of(scene: Scene, **rest: object) -> Query:
+    """The query that `scenepipe.modules.recall` builds for a scene."""
+    vector = scene.field.vector if scene.field else None
+    values: dict[str, object] = {
+        "namespace": scene.origin.namespace,
+        "scene_id": scene.id,
+        "key": scene.key,
+        "linkage": scene.linkage.chain if scene.linkage else (),
+        "symbols": tuple(symbol.key for symbol in scene.symbols or ()),
+        "vector": vector.data if vector else None,
+        "encoder": vector.encoder if vector else None,
+    }
+    return Query.model_validate(values | rest)
+
+
+def _symbol(key: str) -> Symbol:
+    prefix, _, lemma = key.partition(":")
+    if prefix in ("не", "not") and lemma:
+        return Symbol(lemma=lemma, language="ru" if prefix == "не" else "en", polarity=-1)
+    return Symbol(lemma=key, language="ru")
+
+
+class ArchiveSuite:
+    """What every archive must do. Subclass it and provide the fixture ``archive_factory``."""
+
+    persistent: ClassVar[bool] = True
+
+    @pytest.fixture
+    def archive_factory(self) -> ArchiveFactory:
+        raise NotImplementedError("a conformance test provides the fixture archive_factory")
+
+    def use(self, factory: ArchiveFactory, body: Callable[[Archive], Awaitable[T]], name: str = "archive") -> T:
+        """Open an archive, run the body, close it."""
+
+        async def main() -> T:
+            archive = factory(name)
+            await archive.open()
+            try:
+                return await body(archive)
+            finally:
+                await archive.aclose()
+
+        return asyncio.run(main())
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def test_the_same_operation_twice_changes_nothing(self, archive_factory: ArchiveFactory) -> None:
+        scene = scene_of("шаг", ["шаг"])
+        met = encounter_of(scene, "op-1")
+
+        async def body(archive: Archive) -> None:
+            assert await archive.append([scene], [met]) == Appended(scenes=1, encounters=1)
+            assert await archive.append([scene], [met]) == Appended(scenes=0, encounters=0)
+            assert await archive.append([scene, scene], [met, met]) == Appended(scenes=0, encounters=0)
+            other = met.model_copy(update={"data": {"changed": True}})
+            assert await archive.append([], [other]) == Appended(scenes=0, encounters=0)
+            assert tuple(await archive.get([scene.id])) == (scene,)
+            assert tuple(await archive.encounters()) == (met,)
+
+        self.use(archive_factory, body)
+
+    def test_a_batch_may_repeat_itself(self, archive_factory: ArchiveFactory) -> None:
+        scene = scene_of("шаг")
+        met = encounter_of(scene, "op-1")
+
+        async def body(archive: Archive) -> None:
+            assert await archive.append([scene, scene], [met, met]) == Appended(scenes=1, encounters=1)
+
+        self.use(archive_factory, body)
+
+    def test_an_encounter_without_its_scene_is_refused(self, archive_factory: ArchiveFactory) -> None:
+        here, missing = scene_of("здесь"), scene_of("нигде")
+
+        async def body(archive: Archive) -> None:
+            with pytest.raises(ArchiveError, match=missing.id):
+                await archive.append([here], [encounter_of(here, "a"), encounter_of(missing, "b")])
+            assert tuple(await archive.get([here.id])) == ()
+            assert tuple(await archive.encounters()) == ()
+
+        self.use(archive_factory, body)
+
+    def test_concurrent_appends_all_arrive(self, archive_factory: ArchiveFactory) -> None:
+        scenes = [scene_of(f"текст {n}", ["шаг"]) for n in range(40)]
+        orphan = encounter_of(scene_of("нигде"), "orphan")
+
+        async def body(archive: Archive) -> None:
+            writes = [archive.append([scene], [encounter_of(scene, f"op-{scene.text}")]) for scene in scenes]
+            results = await asyncio.gather(archive.append([], [orphan]), *writes, return_exceptions=True)
+            assert isinstance(results[0], ArchiveError)
+            assert results[1:] == [Appended(scenes=1, encounters=1)] * len(scenes)
+            assert len(await archive.encounters()) == len(scenes)
+
+        self.use(archive_factory, body)
+
+    def test_what_belongs_to_the_occasion_is_not_stored(self, archive_factory: ArchiveFactory) -> None:
+        bare = scene_of("шаг", ["шаг"], linkage=["шаг"], namespace="дом")
+        receipt = Receipt(backend="fake", model="m", mode="exact", prompt_version=1, prompt_sha256="0" * 64)
+        full = bare.with_(
+            origin=Origin(namespace="дом", run="r", row=3, user="u", chat="c", turn=1),
+            reply=Reply(text="ответ", receipt=receipt),
+            echoes=(Echo(scene_id="x", text="y"),),
+            resonance=Resonance(strength=0.5, encounters=2, last=NOON),
+            outputs={"text": "ответ"},
+        )
+
+        async def body(archive: Archive) -> None:
+            await archive.append([full], [])
+            assert tuple(await archive.get([full.id])) == (bare,)
+
+        self.use(archive_factory, body)
+
+    # --- reading back ------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+    def test_texts_come_back_byte_for_byte(self, archive_factory: ArchiveFactory, text: str) -> None:
+        word = text[:200] or "x"
+        scene = scene_of(text, [word], linkage=[word, "не:" + word], vector=[0, 127, -128, -1])
+        met = encounter_of(scene, f"op {word}", user=word, chat=word, turn=7, data={"text": text, "n": [1, None, 0.5]})
+
+        async def body(archive: Archive) -> None:
+            await archive.append([scene], [met])
+            assert tuple(await archive.get([scene.id])) == (scene,)
+            assert tuple(await archive.encounters([scene.id])) == (met,)
+            assert (await archive.find(query_of(scene, chat=word)))[0].scene == scene
+
+        self.use(archive_factory, body)
+
+    def test_get_keeps_the_order_and_leaves_out_the_unknown(self, archive_factory: ArchiveFactory) -> None:
+        scenes = [scene_of(f"текст {n}") for n in range(5)]
+
+        async def body(archive: Archive) -> None:
+            await archive.append(scenes, [])
+            asked = [scenes[3].id, "unknown", scenes[0].id, scenes[4].id]
+            assert tuple(await archive.get(asked)) == (scenes[3], scenes[0], scenes[4])
+            assert tuple(await archive.get([])) == ()
+            assert tuple(await archive.encounters(["unknown"])) == ()
+            assert tuple(await archive.encounters([])) == ()
+
+        self.use(archive_factory, body)
+
+    def test_get_returns_the_latest_analysis(self, archive_factory: ArchiveFactory) -> None:
+        old = scene_of("шаг", ["шаг"], analysers=["a@1"])
+        new = scene_of("шаг", ["шаг", "тишина"], analysers=["a@2"])
+
+        async def body(archive: Archive) -> list[object]:
+            assert await archive.append([old], []) == Appended(scenes=1, encounters=0)
+            assert await archive.append([new], []) == Appended(scenes=1, encounters=0)
+            assert tuple(await archive.get([old.id])) == (new,)
+            assert await archive.append([old], []) == Appended(scenes=0, encounters=0)
+            assert tuple(await archive.get([old.id])) == (new,)
+            assert [hit.scene for hit in await archive.find(query_of(old))] == [new]
+            return [record async for record in archive.export()]
+
+        assert self.use(archive_factory, body) == [old, new]
+
+    def test_encounters_come_oldest_first(self, archive_factory: ArchiveFactory) -> None:
+        scene, other = scene_of("шаг"), scene_of("дом")
+        log = [encounter_of(scene, str(n), minutes=minutes) for n, minutes in enumerate((5, 0, 3))]
+        elsewhere = encounter_of(other, "9", minutes=1)
+
+        async def body(archive: Archive) -> None:
+            await archive.append([scene, other], [*log, elsewhere])
+            assert [e.id for e in await archive.encounters()] == ["1", "9", "2", "0"]
+            assert [e.id for e in await archive.encounters([scene.id])] == ["1", "2", "0"]
+
+        self.use(archive_factory, body)
+
+    def test_times_of_any_zone_are_one_instant(self, archive_factory: ArchiveFactory) -> None:
+        scene = scene_of("шаг")
+        texts = ("2026-05-01T14:00:00+02:00", "2026-05-01T12:30:00+00:00", "2026-05-01T12:15:00")
+        log = [encounter_of(scene, str(n), at=text) for n, text in enumerate(texts)]
+
+        async def body(archive: Archive) -> None:
+            await archive.append([scene], log)
+            found = await archive.encounters()
+            assert [e.id for e in found] == ["0", "2", "1"]
+            assert [e.at.utcoffset() for e in found] == [timedelta(0)] * 3
+
+        self.use(archive_factory, body)
+
+    # --- finding -----------------------------------------------------------------------------------------------------
+
+    def test_find_says_why(self, archive_factory: ArchiveFactory) -> None:
+        asked = scene_of("Ёлка и шаг.", ["елка", "шаг"], linkage=["шаг", "елка"], vector=[100, 10, 0])
+        spelled = scene_of("елка и шаг.", ["елка", "шаг"], linkage=["шаг", "елка"])
+        linked = scene_of("Шаг, потом ёлка", ["шаг", "елка"], linkage=["шаг", "елка"])
+        shared = scene_of("Шаг во тьму", ["шаг", "тьма"], linkage=["тьма"])
+        near = scene_of("A fir tree", ["tree"], vector=[100, 0, 20])
+        far = scene_of("Courage", ["courage"], vector=[-20, 0, 100])
+        stored = [far, near, shared, linked, spelled, asked]
+
+        async def body(archive: Archive) -> None:
+            await archive.append(stored, [])
+            hits = await archive.find(query_of(asked))
+            assert [hit.scene.text for hit in hits[:3]] == [asked.text, spelled.text, linked.text]
+            why = {hit.scene.text: hit.reasons for hit in hits}
+            assert why[asked.text] == ("same words",)
+            assert why[spelled.text] == ("same text apart from spelling",)
+            assert why[linked.text] == ("same linkage", "shared symbols: елка, шаг")
+            assert why[shared.text] == ("shared symbols: шаг",)
+            assert why[near.text] == ("near in meaning: 0.98",)
+            assert far.text not in why
+            assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+        self.use(archive_factory, body)
+
+    def test_the_order_of_a_linkage_matters(self, archive_factory: ArchiveFactory) -> None:
+        one = scene_of("первая", linkage=["дрожь", "тишина", "вход"])
+        back = scene_of("вторая", linkage=["вход", "тишина", "дрожь"])
+        run_together = scene_of("третья", linkage=["дрожьтишина", "вход"])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([back, run_together], [])
+            why = {hit.scene.text: hit.reasons for hit in await archive.find(query_of(one))}
+            assert why == {"вторая": ("shared symbols: дрожь, тишина, вход",), "третья": ("shared symbols: вход",)}
+
+        self.use(archive_factory, body)
+
+    def test_opposites_are_never_the_same(self, archive_factory: ArchiveFactory) -> None:
+        yes = scene_of("Мне страшно дома.", ["страшно", "дом"], linkage=["страшно", "дом"], vector=[100, 5, 0])
+        no = scene_of("Мне не страшно дома.", ["не:страшно", "дом"], linkage=["не:страшно", "дом"], vector=[100, 0, 5])
+        hidden = scene_of("Не страшно, дома", ["не:страшно", "дом"], linkage=["страшно", "дом"])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([no, hidden], [])
+            why = {hit.scene.text: hit.reasons for hit in await archive.find(query_of(yes))}
+            assert why[no.text] == ("opposite polarity: страшно", "shared symbols: дом", "near in meaning: 1.00")
+            assert "same linkage" not in why.get(hidden.text, ())
+            back = {hit.scene.text: hit.reasons for hit in await archive.find(query_of(no))}
+            assert back[no.text] == ("same words",)
+
+        self.use(archive_factory, body)
+
+    def test_opposites_in_english(self, archive_factory: ArchiveFactory) -> None:
+        yes, no = scene_of("I feel", ["feel"]), scene_of("I do not feel", ["not:feel"])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([yes], [])
+            assert [hit.reasons for hit in await archive.find(query_of(no))] == [("opposite polarity: feel",)]
+
+        self.use(archive_factory, body)
+
+    def test_limit_and_exclude(self, archive_factory: ArchiveFactory) -> None:
+        scenes = [scene_of(f"шаг {n}", ["шаг"], linkage=["шаг"], vector=[100, n, 0]) for n in range(8)]
+
+        async def body(archive: Archive) -> None:
+            await archive.append(scenes, [])
+            query = query_of(scenes[0], limit=3)
+            assert len(await archive.find(query)) == 3
+            out = tuple(scene.id for scene in scenes[:6])
+            kept = await archive.find(query.model_copy(update={"exclude": out}))
+            assert {hit.scene.id for hit in kept} == {scenes[6].id, scenes[7].id}
+
+        self.use(archive_factory, body)
+
+    def test_an_empty_query_finds_nothing(self, archive_factory: ArchiveFactory) -> None:
+        async def body(archive: Archive) -> None:
+            await archive.append([scene_of("без символов"), scene_of("шаг", ["шаг"], vector=[1, 0])], [])
+            assert tuple(await archive.find(Query())) == ()
+            assert tuple(await archive.find(Query(symbols=("неведомое",), vector=b"\x00\x00", encoder=ENCODER))) == ()
+
+        self.use(archive_factory, body)
+
+    def test_vectors_of_another_encoder_are_not_compared(self, archive_factory: ArchiveFactory) -> None:
+        scene = scene_of("шаг", vector=[100, 0])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([scene], [])
+            near = Query(vector=b"\x64\x00", encoder=ENCODER)
+            assert [hit.reasons for hit in await archive.find(near)] == [("near in meaning: 1.00",)]
+            assert tuple(await archive.find(near.model_copy(update={"encoder": "other@1"}))) == ()
+            assert tuple(await archive.find(near.model_copy(update={"vector": b"\x64\x00\x00"}))) == ()
+
+        self.use(archive_factory, body)
+
+    def test_rows_written_after_a_search_are_found(self, archive_factory: ArchiveFactory) -> None:
+        first, second = scene_of("шаг", vector=[100, 0]), scene_of("ход", vector=[100, 1])
+
+        async def body(archive: Archive) -> None:
+            near = Query(vector=b"\x64\x00", encoder=ENCODER)
+            assert tuple(await archive.find(near)) == ()
+            await archive.append([first], [])
+            assert len(await archive.find(near)) == 1
+            await archive.append([second], [])
+            assert [hit.scene.text for hit in await archive.find(near)] == ["шаг", "ход"]
+
+        self.use(archive_factory, body)
+
+    def test_namespaces_do_not_see_each_other(self, archive_factory: ArchiveFactory) -> None:
+        words = {"symbols": ["шаг"], "linkage": ["шаг", "дом"], "vector": [100, 0]}
+        mine, theirs = (scene_of("шаг", namespace=space, **words) for space in ("мой", "чужой"))  # type: ignore[arg-type]
+
+        async def body(archive: Archive) -> None:
+            await archive.append([theirs], [encounter_of(theirs, "t", chat="c")])
+            assert mine.id != theirs.id
+            assert tuple(await archive.find(query_of(mine))) == ()
+            assert tuple(await archive.find(query_of(mine, scene_id=theirs.id, key=theirs.key))) == ()
+            assert tuple(await archive.find(query_of(mine, chat="c"))) == ()
+            await archive.append([mine], [])
+            assert [hit.scene for hit in await archive.find(query_of(mine))] == [mine]
+
+        self.use(archive_factory, body)
+
+    def test_a_chat_can_be_searched_alone(self, archive_factory: ArchiveFactory) -> None:
+        here, there = (scene_of(text, ["шаг"], linkage=["шаг", "дом"], vector=[100, 0]) for text in ("тут", "там"))
+
+        async def body(archive: Archive) -> None:
+            log = [encounter_of(here, "1", chat="a"), encounter_of(there, "2", chat="b")]
+            await archive.append([here, there], log)
+            query = query_of(scene_of("новое", ["шаг"], linkage=["шаг", "дом"], vector=[100, 0]))
+            assert len(await archive.find(query)) == 2
+            found = await archive.find(query.model_copy(update={"chat": "a"}))
+            assert [hit.scene.text for hit in found] == ["тут"]
+            assert tuple(await archive.find(query.model_copy(update={"chat": "c"}))) == ()
+
+        self.use(archive_factory, body)
+
+    # --- what is derived ---------------------------------------------------------------------------------------------
+
+    def test_a_repeated_chain_is_a_hypertoken(self, archive_factory: ArchiveFactory) -> None:
+        chain = ["дрожь", "не:вход"]
+        scenes = [scene_of(f"раз {n}", linkage=chain) for n in range(2)]
+        once = scene_of("другое", linkage=["дом", "порог"])
+        single = [scene_of(f"слово {n}", linkage=["слово"]) for n in range(2)]
+        again = scene_of("другое", linkage=["дом", "порог"], analysers=["a@2"])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([*scenes, once, *single, again], [])
+            assert [(h.name, h.chain) for h in await archive.hypertokens()] == [("дрожьневход", tuple(chain))]
+
+        self.use(archive_factory, body)
+
+    def test_export_is_ordered_and_complete(self, archive_factory: ArchiveFactory) -> None:
+        scenes = [scene_of(f"текст {n}", ["шаг"], vector=[n, 1]) for n in range(300)]
+        log = [encounter_of(scene, f"op-{n:03}", minutes=-n) for n, scene in enumerate(scenes)]
+        expected = [*sorted(scenes, key=lambda s: s.id), *log]
+
+        async def fill(archive: Archive) -> list[object]:
+            await archive.append(scenes, log)
+            first = [record async for record in archive.export()]
+            assert first == [record async for record in archive.export()]
+            return list(first)
+
+        async def refill(archive: Archive) -> list[object]:
+            for record in reversed(expected):
+                known = [scene for scene in scenes if isinstance(record, Encounter) and scene.id == record.scene_id]
+                await archive.append([record] if isinstance(record, Scene) else known, [])
+            await archive.append([], log)
+            return [record async for record in archive.export()]
+
+        assert self.use(archive_factory, fill) == expected
+        assert self.use(archive_factory, refill, "second") == expected
+
+    def test_verify_finds_nothing_wrong(self, archive_factory: ArchiveFactory) -> None:
+        async def body(archive: Archive) -> None:
+            empty = await archive.verify()
+            assert (empty.scenes, empty.encounters, empty.faults) == (0, 0, ())
+            scenes = [scene_of(text, ["шаг"], linkage=["шаг"], vector=[1, 2]) for text in TEXTS]
+            await archive.append(scenes, [encounter_of(scene, scene.id) for scene in scenes])
+            full = await archive.verify()
+            assert (full.scenes, full.encounters, full.faults) == (len(TEXTS), len(TEXTS), ())
+
+        self.use(archive_factory, body)
+
+    def test_reading_never_writes(self, archive_factory: ArchiveFactory) -> None:
+        scene = scene_of("шаг", ["шаг"], linkage=["шаг"], vector=[1, 2])
+
+        async def body(archive: Archive) -> None:
+            await archive.append([scene], [encounter_of(scene, "1")])
+            before = [record async for record in archive.export()]
+            first = await archive.find(query_of(scene))
+            for _ in range(3):
+                await archive.get([scene.id])
+                await archive.encounters()
+                await archive.hypertokens()
+                await archive.verify()
+                assert await archive.find(query_of(scene)) == first
+            assert before == [record async for record in archive.export()]
+
+        self.use(archive_factory, body)
+
+    def test_closing_and_opening_again_keeps_everything(self, archive_factory: ArchiveFactory) -> None:
+        if not self.persistent:
+            pytest.skip("this store keeps nothing after aclose")
+        scene = scene_of("шаг", ["шаг"], linkage=["шаг"], vector=[100, 2])
+        met = encounter_of(scene, "1", data={"a": "я"})
+
+        async def write(archive: Archive) -> list[object]:
+            await archive.append([scene], [met])
+            return [*await archive.find(query_of(scene)), *await archive.verify()]
+
+        async def read(archive: Archive) -> list[object]:
+            assert tuple(await archive.get([scene.id])) == (scene,)
+            assert tuple(await archive.encounters()) == (met,)
+            assert await archive.append([scene], [met]) == Appended(scenes=0, encounters=0)
+            return [*await archive.find(query_of(scene)), *await archive.verify()]
+
+        assert self.use(archive_factory, write) == self.use(archive_factory, read)
+
+    def test_aclose_twice_is_no_error(self, archive_factory: ArchiveFactory) -> None:
+        async def body(archive: Archive) -> None:
+            await archive.aclose()
+
+        self.use(archive_factory, body)

@@ -1,0 +1,309 @@
+"""A backend without a model: deterministic, quick, and honest about what it is. For tests, dry runs and benchmarks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import math
+import operator
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.errors import BackendError, DeadlineError, MixtureError, did_you_mean
+from scenepipe.prompt import LINKAGE_JOINER
+from scenepipe.scene import TokenScore, Usage
+
+if TYPE_CHECKING:
+    from scenepipe.models.catalogue import LocalModel
+    from scenepipe.register import Register
+
+_LINKAGE_LINE = re.compile(r"^(?:Сцепка|Linkage): (.+)$", re.MULTILINE)
+_SCENE_LINE = re.compile(r"^(?:Сцена|Scene): (.+)$", re.MULTILINE)
+_PIECE = re.compile(r"\s*\S+|\s+$")
+_WORD = re.compile(r"\w+")
+_CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
+_VERBS = {
+    "ru": _WORD.findall(
+        "помнит ждёт слышит держит зовёт молчит дышит светит ищет хранит стынет растёт тает поёт спит видит"
+    ),
+    "en": _WORD.findall(
+        "remembers waits hears holds calls rests breathes glows seeks keeps cools grows melts sings sleeps"
+    ),
+}
+_PLACES = {
+    "ru": _WORD.findall(
+        "здесь внутри рядом вдали снова тихо утром ночью молча всегда едва насквозь вглубь наверху внизу"
+    ),
+    "en": _WORD.findall(
+        "here inside nearby afar again softly daily nightly mutely always barely deeper inward above below"
+    ),
+}
+_DEEPEST_SCHEMA = 32
+
+
+class FakeBackend:
+    """Weaves the words of the prompt's linkage into a short sentence in the prompt's language.
+
+    The sentence depends on prompt, mixture and seed alone, so what depends on those can be tested without a model.
+    ``temperature`` 0 takes no notice of the seed. Tokens are words.
+
+    Args:
+        delay_s: seconds for each word.
+        fail_on: a request whose prompt contains this text fails with `BackendError`.
+        capabilities: fields of `Capabilities` to change; what is switched off is refused as by a real engine.
+        parallel: requests that run at once.
+    """
+
+    requires: ClassVar[dict[str, str]] = {}
+    name = "fake"
+
+    def __init__(
+        self,
+        *,
+        delay_s: Annotated[float, Field(ge=0.0)] = 0.0,
+        fail_on: str | None = None,
+        capabilities: dict[str, Any] | None = None,
+        parallel: Annotated[int, Field(ge=1)] = 8,
+    ) -> None:
+        self.delay_s = delay_s
+        self.fail_on = fail_on
+        self.capabilities = Capabilities(
+            **{
+                "mixtures": ("exact", "premerged"),
+                "streaming": True,
+                "seed": True,
+                "stop": True,
+                "json_schema": True,
+                "score": True,
+                "parallel": parallel,
+                **(capabilities or {}),
+            }
+        )
+        self._registers: frozenset[str] | None = None
+        self._slots = asyncio.Semaphore(self.capabilities.parallel)
+
+    async def open(self, model: LocalModel | None, registers: Sequence[Register]) -> Sequence[AdapterProof]:
+        """Take the registers' names; a proof for each whose adapter file is there, by the file's hash."""
+        self._registers = frozenset(register.name for register in registers)
+        return await offload(_proofs, model, registers)
+
+    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
+        """Stream the reply word by word.
+
+        Raises:
+            BackendError: not open, ``fail_on``, or a capability that is switched off.
+            MixtureError: a register that is not open, or a mode that is switched off.
+            DeadlineError: the deadline passed.
+        """
+        prompt = self._checked(request)
+        timed = self.delay_s > 0 or request.deadline is not None
+        async with self._slots:
+            started = time.perf_counter()
+            pieces = _PIECE.findall(_reply(request, prompt))
+            reason: Literal["stop", "length"] = "length" if len(pieces) > request.max_tokens else "stop"
+            pieces = pieces[: request.max_tokens]
+            for piece in _until_stop(pieces, request.stop) if request.stop else pieces:
+                if timed:
+                    await self._pause(request.deadline)
+                yield _chunk(piece)
+            usage = Usage(
+                prompt_tokens=len(prompt.split()), reply_tokens=len(pieces), seconds=time.perf_counter() - started
+            )
+            yield Chunk(finish_reason=reason, usage=usage)
+
+    async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
+        """A made-up log-probability in -8..0 for each word, fixed by prompt, mixture and the words up to it."""
+        prompt = self._checked(request)
+        if not self.capabilities.score:
+            raise BackendError("this fake backend has 'score' switched off")
+        state = hashlib.sha256(f"{request.plan.used.id}\n{prompt}".encode())
+        scores = []
+        for piece in _PIECE.findall(reply):
+            state.update(piece.encode())
+            scores.append(TokenScore(token=piece, logprob=-8.0 * int.from_bytes(state.digest()[:4], "big") / 2**32))
+        return scores
+
+    async def count(self, text: str) -> int:
+        """Words of a text."""
+        return len(text.split())
+
+    async def aclose(self) -> None:
+        """Forget the registers. Closing again does nothing."""
+        self._registers = None
+
+    async def _pause(self, deadline: float | None) -> None:
+        if deadline is not None and time.monotonic() + self.delay_s > deadline:
+            await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+            raise DeadlineError("the deadline passed before the reply was finished; raise deadline_s")
+        if self.delay_s:
+            await asyncio.sleep(self.delay_s)
+
+    def _checked(self, request: Request) -> str:
+        """The request's prompt, when this backend can answer it."""
+        if self._registers is None:
+            raise BackendError("this backend is not open; await open(model, registers) first")
+        can, plan = self.capabilities, request.plan
+        for name in plan.used.weights:
+            if name not in self._registers:
+                raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, self._registers)}")
+        if plan.used.weights and plan.mode not in ("top1", "refuse", *can.mixtures):
+            raise MixtureError(
+                f"this backend cannot honour 'mixture: {plan.mode}'; possible: {', '.join(can.mixtures)}"
+            )
+        if request.json_schema is not None and not can.json_schema:
+            raise BackendError("this fake backend has 'json_schema' switched off")
+        prompt = _prompt(request, chat=can.chat)
+        if self.fail_on is not None and self.fail_on in prompt:
+            raise BackendError(f"the prompt contains {self.fail_on!r}, on which this fake backend fails")
+        return prompt
+
+
+@functools.lru_cache(4096)
+def _chunk(piece: str) -> Chunk:
+    return Chunk(text=piece)
+
+
+def _prompt(request: Request, *, chat: bool) -> str:
+    if (request.prompt is None) == (request.messages is None):
+        raise BackendError("a request has a prompt or messages, exactly one of them")
+    if request.prompt is not None:
+        return request.prompt
+    if not chat:
+        raise BackendError("this fake backend has 'chat' switched off, so it takes a prompt, not messages")
+    return "\n".join(message.content for message in request.messages or ())
+
+
+def _reply(request: Request, prompt: str) -> str:
+    if request.json_schema is not None:
+        return json.dumps(minimal_instance(request.json_schema), ensure_ascii=False)
+    seed = request.seed if request.sampling.temperature > 0 else "greedy"
+    chance = hashlib.sha256(f"{seed}\n{request.plan.used.id}\n{prompt}".encode()).digest()
+    language = "ru" if _CYRILLIC.search(prompt.rpartition("\n")[2]) else "en"
+    verbs, places = _VERBS[language], _PLACES[language]
+    clauses = [
+        f"{word} {verbs[chance[2 * i % 32] % len(verbs)]} {places[chance[(2 * i + 1) % 32] % len(places)]}"
+        for i, word in enumerate(_words(prompt))
+    ]
+    sentence = ", ".join(clauses)
+    return f" {sentence[:1].upper()}{sentence[1:]}."
+
+
+def _words(prompt: str) -> list[str]:
+    """The linkage's words, or the first of the scene's, or of the prompt's."""
+    if line := _LINKAGE_LINE.search(prompt):
+        return line[1].split(LINKAGE_JOINER)
+    scene = _SCENE_LINE.search(prompt)
+    return _WORD.findall(scene[1] if scene else prompt)[:3] or ["…"]
+
+
+def _until_stop(pieces: Sequence[str], stop: Sequence[str]) -> list[str]:
+    """The pieces up to the first stop string, which itself and what follows are left out."""
+    text = "".join(pieces)
+    end = min((at for one in stop if one and (at := text.find(one)) >= 0), default=len(text))
+    kept, length = [], 0
+    for piece in pieces:
+        if length >= end:
+            break
+        kept.append(piece[: end - length])
+        length += len(piece)
+    return kept
+
+
+def _proofs(model: LocalModel | None, registers: Sequence[Register]) -> list[AdapterProof]:
+    proofs = []
+    for register in registers:
+        folder = register.adapters.get(model.id) if model else next(iter(register.adapters.values()), None)
+        weights = Path(folder) / "adapter_model.safetensors" if folder else None
+        if weights is not None and weights.is_file():
+            with weights.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            proofs.append(AdapterProof(register_name=register.name, sha256=sha256))
+    return proofs
+
+
+def minimal_instance(schema: Mapping[str, Any], *, _root: Mapping[str, Any] | None = None, _depth: int = 0) -> Any:
+    """A small value that a JSON Schema allows.
+
+    Knows const, enum, default, local ``$ref``, anyOf, oneOf, allOf (merged), the types, required properties, and the
+    least length, size and value; not ``pattern``, ``format`` or ``not``.
+
+    Raises:
+        BackendError: the schema recurses without end.
+    """
+    root = schema if _root is None else _root
+    if _depth > _DEEPEST_SCHEMA:
+        raise BackendError(f"the JSON Schema nests more than {_DEEPEST_SCHEMA} required values")
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    if schema.get("enum"):
+        return schema["enum"][0]
+    if part := _chosen_part(schema, root):
+        return minimal_instance(
+            {**{k: v for k, v in schema.items() if k not in _PARTS}, **part}, _root=root, _depth=_depth + 1
+        )
+    return _of_type(schema, root, _depth)
+
+
+_PARTS = ("$ref", "anyOf", "oneOf", "allOf")
+
+
+def _chosen_part(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "$ref" in schema:
+        target: Any = root
+        for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
+            target = target[step] if step else target
+        return dict(target)
+    if "allOf" in schema:
+        return {key: value for part in schema["allOf"] for key, value in part.items()}
+    options = schema.get("anyOf") or schema.get("oneOf")
+    return dict(options[0]) if options else None
+
+
+def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Any:
+    kind = schema.get("type", "object" if "properties" in schema else "null")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind == "object":
+        known = schema.get("properties", {})
+        return {
+            name: minimal_instance(known.get(name, {}), _root=root, _depth=depth + 1)
+            for name in schema.get("required", ())
+        }
+    if kind == "array":
+        item = schema.get("items", {})
+        return [minimal_instance(item, _root=root, _depth=depth + 1) for _ in range(schema.get("minItems", 0))]
+    if kind == "string":
+        return "x" * schema.get("minLength", 0)
+    if kind in ("integer", "number"):
+        return _least_number(schema, whole=kind == "integer")
+    return {"boolean": False}.get(kind)
+
+
+def _least_number(schema: Mapping[str, Any], *, whole: bool) -> float:
+    """0 where the bounds allow it, or a bound, or the step or the middle beside an excluded one."""
+    bounds = {
+        key: schema[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in schema
+    }
+    tries = [0, *bounds.values(), *(v + 1 for v in bounds.values()), *(v - 1 for v in bounds.values())]
+    tries += [math.ceil(v) for v in bounds.values()] + [math.floor(v) for v in bounds.values()]
+    tries.append(sum(bounds.values()) / max(1, len(bounds)))
+    for value in tries:
+        if not (whole and value != int(value)) and all(_ALLOWS[key](bound, value) for key, bound in bounds.items()):
+            return int(value) if whole else float(value)
+    raise BackendError(f"no number was found within {bounds}")
+
+
+_ALLOWS: Mapping[str, Callable[[float, float], bool]] = {
+    "minimum": operator.le,
+    "maximum": operator.ge,
+    "exclusiveMinimum": operator.lt,
+    "exclusiveMaximum": operator.gt,
+}

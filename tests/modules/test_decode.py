@@ -1,0 +1,223 @@
+"""`decode`: the plan is honoured or refused, tokens stream, the receipt says what spoke."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scenepipe import events as ev
+from scenepipe.contracts import AdapterProof, Budget, Capabilities, Resources
+from scenepipe.errors import BackendError, DeadlineError, MixtureError
+from scenepipe.mixture import Mixture
+from scenepipe.modules.decode import Decode
+from scenepipe.pipeline import Pipeline
+from scenepipe.prompt import PROMPT_VERSION, prompt_sha256
+from scenepipe.register import Register
+from scenepipe.scene import Echo, Language, Linkage, Scene, new_scene
+from scenepipe.testing.fake_backend import FakeBackend
+from scenepipe.testing.hash_encoder import HashEncoder
+from scenepipe.testing.stage_suite import StageSuite
+
+GIVEN = ("language", "linkage", "registers", "echoes")
+
+
+def registers(tmp_path: Any) -> dict[str, Register]:
+    return {n: Register(n, tmp_path / n, {}, {}, "*", "*", "CC0-1.0", {}) for n in ("poet", "body")}
+
+
+def scene(text: str = "Почему?", **fields: Any) -> Scene:
+    start: dict[str, Any] = {
+        "language": Language(code="ru", confidence=1.0),
+        "linkage": Linkage(chain=("дрожь", "тишина")),
+        "registers": Mixture(weights={"poet": 0.54, "body": 0.29}),
+    }
+    return new_scene(text).with_(**start | fields)
+
+
+def pipeline(tmp_path: Any, decode: Decode, backend: FakeBackend | None = None, **more: Any) -> Pipeline:
+    return Pipeline(
+        [("decode", decode)], backend=backend or FakeBackend(), registers=registers(tmp_path), given=GIVEN, **more
+    )
+
+
+class Proving(FakeBackend):
+    """A fake that proves its adapters, one of them without effect when told so."""
+
+    zero: bool = False
+
+    async def open(self, model: Any, registers: Any) -> Any:
+        await super().open(model, registers)
+        return [AdapterProof(register_name=r.name, sha256="a" * 64, zero_effect=self.zero) for r in registers]
+
+
+def test_reply_and_receipt(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(seed=5), Proving()) as pipe:
+        start = scene()
+        reply = pipe.run(start).reply
+        sent = pipe.explain(start).previews["decode"]["prompt"]
+    assert reply is not None
+    assert reply.text
+    assert reply.text == reply.text.strip()
+    receipt = reply.receipt
+    assert (receipt.mode, receipt.seed, receipt.prompt_version) == ("exact", 5, PROMPT_VERSION)
+    assert receipt.asked == {"poet": 0.54, "body": 0.29}
+    assert receipt.used == {"poet": 0.5, "body": 0.3}
+    assert receipt.prompt_sha256 == prompt_sha256(sent)
+    assert {a.register_name: a.weight for a in receipt.adapters} == receipt.used
+    assert reply.segments[0].register_name == "poet"
+    assert reply.usage.reply_tokens > 0
+
+
+def test_an_unproven_adapter_is_unverified(tmp_path: Any) -> None:
+    class Zero(Proving):
+        zero = True
+
+    for backend in (FakeBackend(), Zero()):
+        with pipeline(tmp_path, Decode(seed=5), backend) as pipe:
+            reply = pipe.run(scene()).reply
+        assert reply is not None
+        if not pipe.resources.proofs or isinstance(backend, Zero):
+            assert reply.receipt.mode == "unverified"
+
+
+def test_same_seed_same_reply_other_seed_other(tmp_path: Any) -> None:
+    def said(seed: int) -> str:
+        with pipeline(tmp_path, Decode(seed=seed)) as pipe:
+            reply = pipe.run(scene()).reply
+        assert reply is not None
+        return reply.text
+
+    assert said(1) == said(1)
+    assert len({said(n) for n in range(6)}) > 1
+
+
+def test_without_a_seed_one_is_drawn_and_written_down(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode()) as pipe:
+        seeds = {r.reply.receipt.seed for r in pipe.map([scene(f"т{i}") for i in range(8)])}  # type: ignore[union-attr]
+    assert len(seeds) == 8
+
+
+def test_step_zero_keeps_the_weights(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(mixture_step=0.0)) as pipe:
+        reply = pipe.run(scene()).reply
+    assert reply is not None
+    assert reply.receipt.used == reply.receipt.asked
+
+
+def test_a_mode_that_the_engine_lacks_is_refused(tmp_path: Any) -> None:
+    backend = FakeBackend()
+    backend.capabilities = Capabilities(mixtures=("premerged",), streaming=True)
+    with pipeline(tmp_path, Decode(mixture="exact"), backend) as pipe, pytest.raises(MixtureError, match="exact"):
+        pipe.run(scene())
+
+
+def test_refuse_refuses_several(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(mixture="refuse")) as pipe:
+        with pytest.raises(MixtureError, match="refuse"):
+            pipe.run(scene())
+        assert pipe.run(scene(registers=Mixture(weights={"poet": 0.6}))).reply is not None
+
+
+def test_tokens_stream_and_join_to_the_reply(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(seed=2)) as pipe:
+        events = list(pipe.stream(scene()))
+    tokens = [event.text for event in events if isinstance(event, ev.Token)]
+    finished = next(event for event in events if isinstance(event, ev.ReplyFinished))
+    assert len(tokens) > 1
+    assert "".join(tokens).rstrip() == finished.reply.text
+
+
+def test_candidates_are_judged_and_written_down(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(seed=1, candidates=5), encoder=HashEncoder()) as pipe:
+        reply = pipe.run(scene()).reply
+    assert reply is not None
+    drawn = reply.receipt.candidates
+    assert len(drawn) == 5
+    assert drawn[0].chosen
+    assert drawn[0].text == reply.text
+    assert drawn[0].score == max(c.score for c in drawn)
+    assert set(drawn[0].parts) >= {"linkage", "aptness", "repetition", "strange"}
+    assert len(reply.alternatives) == 4
+
+
+def test_max_tokens_and_stop_have_effect(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(seed=1, max_tokens=2)) as pipe:
+        short = pipe.run(scene()).reply
+    assert short is not None
+    assert short.finish_reason == "length"
+    assert short.usage.reply_tokens <= 2
+    with pipeline(tmp_path, Decode(seed=1)) as pipe:
+        whole = pipe.run(scene()).reply
+    assert whole is not None
+    word = whole.text.split()[1]
+    with pipeline(tmp_path, Decode(seed=1, stop=[word])) as pipe:
+        cut = pipe.run(scene()).reply
+    assert cut is not None
+    assert word not in cut.text
+
+
+def test_echoes_reach_the_prompt_within_their_tokens(tmp_path: Any) -> None:
+    echoes = tuple(Echo(scene_id=str(i), text=t) for i, t in enumerate(("я иду", "очень " * 60, "другая")))
+    start = scene(echoes=echoes)
+
+    def prompts(**options: Any) -> str:
+        seen: list[str] = []
+
+        class Spy(FakeBackend):
+            def generate(self, request: Any) -> Any:
+                seen.append(request.prompt)
+                return super().generate(request)
+
+        with pipeline(tmp_path, Decode(seed=1, **options), Spy()) as pipe:
+            pipe.run(start)
+        return seen[0]
+
+    assert "я иду" in prompts(echoes=1)
+    assert "я иду" not in prompts(echoes=0)
+    assert "очень" not in prompts(echoes=3, echo_tokens=20)
+    assert "другая" in prompts(echoes=3, echo_tokens=200)
+
+
+def test_its_own_echo_is_not_told_again(tmp_path: Any) -> None:
+    start = scene()
+    own = start.with_(echoes=(Echo(scene_id=start.id, text=start.text),))
+    with pipeline(tmp_path, Decode(seed=1)) as pipe:
+        assert "Эхо" not in pipe.explain(own).previews["decode"]["prompt"]
+
+
+def test_an_engine_that_fails_names_itself_and_nothing_is_half_written(tmp_path: Any) -> None:
+    with pipeline(tmp_path, Decode(candidates=3), FakeBackend(fail_on="Почему")) as pipe, pytest.raises(BackendError):
+        pipe.run(scene())
+
+
+def test_an_engine_that_says_nothing_is_an_error_with_a_way_out(tmp_path: Any) -> None:
+    class Silent(FakeBackend):
+        async def generate(self, request: Any) -> Any:  # type: ignore[override]
+            async for chunk in super().generate(request):
+                yield chunk.model_copy(update={"text": ""})
+
+    with pipeline(tmp_path, Decode(), Silent()) as pipe, pytest.raises(BackendError, match="ended its reply at once"):
+        pipe.run(scene())
+
+
+def test_the_budget_counts_what_was_spoken(tmp_path: Any) -> None:
+    budget = Budget(tokens=1000, calls=3)
+    with pipeline(tmp_path, Decode(max_tokens=50), budget=lambda: budget) as pipe:
+        spoken = pipe.run(scene()).reply
+        assert spoken is not None
+        assert budget.tokens == 1000 - spoken.usage.reply_tokens
+        pipe.run(scene())
+        pipe.run(scene())
+        with pytest.raises(DeadlineError, match="calls"):
+            pipe.run(scene())
+
+
+class TestDecode(StageSuite):
+    def make_stage(self) -> Decode:
+        return Decode(seed=1)
+
+    def resources(self) -> Resources:
+        resources = Resources(backend=FakeBackend())
+        resources.registers = {"poet": Register("poet", None, {}, {}, "*", "*", "CC0-1.0", {})}  # type: ignore[arg-type]
+        return resources
