@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TEXT ?= Почему я не чувствую шаг в себе?
-export HF_HUB_OFFLINE := 1
 
 .PHONY: run test lint bench soak clean
 

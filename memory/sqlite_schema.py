@@ -95,7 +95,6 @@ _WORDS = """CREATE VIRTUAL TABLE words USING fts5(
 _UNINDEXED = "SELECT EXISTS (SELECT 1 FROM scenes WHERE seq NOT IN (SELECT rowid FROM words))"
 
 _PRAGMAS = (
-    f"busy_timeout={BUSY_SECONDS * 1000}",
     "foreign_keys=ON",
     "synchronous=FULL",
     "mmap_size=0",
@@ -172,11 +171,16 @@ def make_engine(path: Path) -> sa.Engine:
 
 @contextmanager
 def transaction(engine: sa.Engine, begin: str) -> Iterator[sa.Connection]:
-    """``BEGIN`` for one snapshot to read, ``BEGIN IMMEDIATE`` to write; rolled back when the block raises."""
+    """``BEGIN`` for one snapshot to read, ``BEGIN IMMEDIATE`` to write.
+
+    Only a write is committed, and only when the block does not raise. A COMMIT after reading would let the word index
+    look at its pages once more, which fails on a damaged file that could be read.
+    """
     with engine.connect() as connection:
         connection.exec_driver_sql(begin)
         yield connection
-        connection.commit()
+        if begin != "BEGIN":
+            connection.commit()
 
 
 def prepare(engine: sa.Engine, path: Path) -> tuple[bool, bool]:
@@ -188,10 +192,10 @@ def prepare(engine: sa.Engine, path: Path) -> tuple[bool, bool]:
     Raises:
         ArchiveError: another program's file, or a newer schema.
     """
+    whole = _readable(engine, path)
     with engine.connect() as connection:
         for pragma in _PRAGMAS:
             connection.exec_driver_sql(f"PRAGMA {pragma}")
-    whole = _readable(engine)
     with transaction(engine, "BEGIN") as connection:
         new = _identify(connection, path)
     if not whole:
@@ -204,20 +208,30 @@ def prepare(engine: sa.Engine, path: Path) -> tuple[bool, bool]:
     return True, _word_index(engine, path)
 
 
-def _readable(engine: sa.Engine) -> bool:
+def _readable(engine: sa.Engine, path: Path) -> bool:
     """False for a file shorter than its header says. It is then read as far as it goes and never written."""
     try:
         with transaction(engine, "BEGIN") as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema")
+            whole = _complete(connection, path)
     except DBAPIError as error:
         if not is_damage(error):
             raise
+        whole = False
+    if not whole:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA query_only=ON")
             # SQLite refuses every statement on a file that was cut off, except under this pragma.
             connection.exec_driver_sql("PRAGMA writable_schema=ON")
-        return False
-    return True
+    return whole
+
+
+def _complete(connection: sa.Connection, path: Path) -> bool:
+    """Does the file end where its last page does? SQLite itself lets a cut inside the last page pass."""
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    log = path.with_name(path.name + "-wal")
+    return path.stat().st_size >= pages * size or (log.exists() and log.stat().st_size > 0)
 
 
 def _identify(connection: sa.Connection, path: Path) -> bool:

@@ -176,7 +176,7 @@ class _Placed:
 def svg(drawing: Drawing) -> str:
     """A standalone SVG: transparent ground, colours follow the reader's light or dark scheme."""
     placed = _place(drawing.boxes)
-    height = placed[-1].next_y + 48 if placed else 140
+    height = placed[-1].next_y + 48 if placed else 160
     root = ET.Element(
         "svg",
         {
@@ -196,7 +196,7 @@ def svg(drawing: Drawing) -> str:
     _arrow(root, centre, 82, 112, ())
     _frames(root, placed)
     ends = [*(item.y for item in placed[1:]), height - 48]
-    for item, end in zip(placed, ends, strict=True):
+    for item, end in zip(placed, ends, strict=False):
         _stage(root, item, end, drawing.resources)
     _pill(root, centre, height - 48, "scene")
     ET.indent(root)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from scenepipe.contracts import Encounter, EncounterKind, Hit, Query
 from scenepipe.errors import ArchiveError
-from scenepipe.scene import SCENE_NAMESPACE, Hypertoken, Origin, Resonance, Scene
+from scenepipe.scene import SCENE_NAMESPACE, Hypertoken, Linkage, Origin, Resonance, Scene
 
 RRF_K = 60
 DECAY = 0.5
@@ -222,14 +222,13 @@ def resonance(times: Sequence[datetime], now: datetime) -> Resonance:
 def repeated(chains: Iterable[tuple[str, ...]]) -> tuple[Hypertoken, ...]:
     """Hypertokens of chains, given once per scene: each chain of two or more links that came twice, commonest first.
 
-    The name is the joined chain; where two chains join to the same letters, the links keep a dot between them.
+    The name is the joined chain; where two chains join to the same letters, their links are named one by one.
     """
     counts = Counter(chain for chain in chains if len(chain) > 1)
     found = sorted((c for c, n in counts.items() if n > 1), key=lambda c: (-counts[c], c))
-    joined = Counter(_joined(chain, "") for chain in found)
-    names = [_joined(c, "" if joined[_joined(c, "")] == 1 else "·") for c in found]
-    return tuple(Hypertoken(name=name, chain=chain) for name, chain in zip(names, found, strict=True))
-
-
-def _joined(chain: tuple[str, ...], joiner: str) -> str:
-    return joiner.join(word.replace(":", "") for word in chain)
+    joined = Counter(Linkage(chain=chain).joined for chain in found)
+    names = [Linkage(chain=chain).joined for chain in found]
+    return tuple(
+        Hypertoken(name=name if joined[name] == 1 else "·".join(chain), chain=chain)
+        for name, chain in zip(names, found, strict=True)
+    )

@@ -156,7 +156,8 @@ class LlamaCpp:
             async for event in events:
                 reply.add(event)
                 if event["stop"]:
-                    yield _last(event, time.perf_counter() - started)
+                    tail = await engine.text(reply.held) if event["stop_type"] == "limit" and reply.held else ""
+                    yield _last(event, tail, time.perf_counter() - started)
                     return
                 if event["content"]:
                     yield Chunk(text=event["content"])
@@ -333,17 +334,23 @@ class _ReplyCheck:
     """Sees that the engine did what was asked where it would otherwise say nothing.
 
     llama.cpp drops a JSON Schema that its grammar engine cannot compile and generates freely; it drops adapter
-    numbers that it does not know.
+    numbers that it does not know; and when ``max_tokens`` ends a reply, it drops the text that it held back because
+    it could have become a stop string. ``held`` are the tokens of that text.
     """
 
     def __init__(self, scales: Sequence[float], *, json_expected: bool) -> None:
         self._scales = scales
         self._json_expected = json_expected
         self._text = ""
+        self.held: list[int] = []
 
     def add(self, event: Mapping[str, Any]) -> None:
         if event["stop"]:
             self._check_mixture(event["generation_settings/lora"])
+        elif event["content"]:
+            self.held.clear()
+        else:
+            self.held += event["tokens"]
         if self._json_expected:
             self._check_json(event)
 
@@ -372,7 +379,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _last(event: Mapping[str, Any], seconds: float) -> Chunk:
+def _last(event: Mapping[str, Any], tail: str, seconds: float) -> Chunk:
     usage = Usage(prompt_tokens=event["tokens_evaluated"], reply_tokens=event["tokens_predicted"], seconds=seconds)
     reason: Literal["stop", "length"] = "length" if event["stop_type"] == "limit" else "stop"
-    return Chunk(text=event["content"], finish_reason=reason, usage=usage)
+    return Chunk(text=event["content"] + tail, finish_reason=reason, usage=usage)

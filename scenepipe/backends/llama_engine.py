@@ -198,6 +198,11 @@ class LlamaEngine:
             pieces.append((int(token["id"]), decoder.decode(raw)))
         return pieces
 
+    async def text(self, tokens: Sequence[int]) -> str:
+        """Characters of token ids, without one that the last token leaves unfinished."""
+        content: str = (await self.post("/detokenize", {"tokens": list(tokens)}))["content"]
+        return content.rstrip("\ufffd")
+
     async def aclose(self) -> None:
         """End the server; its requests in flight fail."""
         for writer in tuple(self._open):

@@ -19,7 +19,7 @@ from scenepipe.cli.labels import language_of, visible, words
 from scenepipe.scene import Scene
 
 WIDEST = 120
-TWO_COLUMNS = 104
+TWO_COLUMNS = 116
 SHOWN_TEXT = 700
 _OPENS = ("emotion", "registers", "echoes")  # an empty line stands before these
 _RIGHT = ("registers", "echoes", "resonance")
@@ -100,12 +100,12 @@ def reply_card(text: str, scene: Scene, *, width: int, writing: bool = False) ->
 
 
 def marked_text(scene: Scene) -> Text:
-    """The text with its symbols underlined; negated ones are red and bold as well."""
+    """The text with its symbols underlined; negated ones are red and, for terminals without colours, italic."""
     cut = len(scene.text) > SHOWN_TEXT
     text = Text(visible(scene.text[:SHOWN_TEXT]), style="bold", overflow="fold")
     for symbol in scene.symbols or ():
         for start, end in symbol.evidence:
-            text.stylize("underline red" if symbol.polarity < 0 else "underline", start, end)
+            text.stylize("underline italic red" if symbol.polarity < 0 else "underline", start, end)
     if cut:
         text.append(f" … {len(scene.text):,} {words(language_of(scene))['characters']}", style="not bold dim")
     return text
@@ -152,8 +152,8 @@ def _words(fact: Fact, scene: Scene) -> Text:
         return Text("  ").join(Text(visible(k), style="bold red" if p < 0 else "bold") for k, p in keys.items())
     if fact.key == "linkage" and scene.linkage is not None and scene.linkage.chain:
         far = associated(scene)
-        links = (Text(visible(w), style="italic cyan" if w in far else "bold cyan") for w in scene.linkage.chain)
-        return Text("·", style="dim").join(links)
+        links = [(visible(word), "italic cyan" if word in far else "bold cyan") for word in scene.linkage.chain]
+        return Text.assemble(*[part for link in links for part in (("·", "dim"), link)][1:])
     text = Text(fact.text, style="bold" if fact.key == "delta" else "")
     return text.append(f"  {fact.quiet}", style="not bold dim") if fact.quiet else text
 

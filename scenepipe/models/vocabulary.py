@@ -170,13 +170,16 @@ def sentencepiece_model(header: GGUFHeader) -> bytes:
 
 
 def _unique(tokens: list[bytes], kinds: list[int]) -> list[bytes]:
-    """Surfaces that SentencePiece takes: spaces as U+2581, none empty, none twice.
+    """Surfaces that SentencePiece takes: spaces as U+2581, none empty, none twice, none with a NUL.
 
-    llama.cpp looks a doubled surface up under its last id, so earlier ones get a name that no text can spell.
+    llama.cpp looks a doubled surface up under its last id. The others get a name that no merge can spell.
     """
     surfaces = [t.replace(b" ", SPACE) if k == _USER_DEFINED else t for t, k in zip(tokens, kinds, strict=True)]
     last = {surface: number for number, surface in enumerate(surfaces)}
-    return [s if s and last[s] == n else b"\x00unused-%d\x00" % n for n, s in enumerate(surfaces)]
+    usable = [bool(s) and last[s] == n and b"\0" not in s for n, s in enumerate(surfaces)]
+    return [
+        s if fine else f"\ufdd0{n}\ufdd0".encode() for n, (s, fine) in enumerate(zip(surfaces, usable, strict=True))
+    ]
 
 
 def _trainer_spec(data: dict[str, Any], tokens: list[bytes]) -> bytes:

@@ -4,7 +4,8 @@
         registers = ("poet", "logician")
 
         @pytest.fixture(scope="class")
-        def backend(self, runner):
+        @classmethod
+        def backend(cls, runner):
             engine = MyEngine()
             runner.run(engine.open(model, registers))
             yield engine
@@ -78,7 +79,8 @@ class BackendSuite:
     slow_s: ClassVar[float] = 10.0
 
     @pytest.fixture(scope="class")
-    def runner(self) -> Iterator[asyncio.Runner]:
+    @classmethod
+    def runner(cls) -> Iterator[asyncio.Runner]:
         """One event loop for all tests of the class: an open backend belongs to the loop that opened it."""
         with asyncio.Runner() as runner:
             yield runner

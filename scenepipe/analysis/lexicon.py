@@ -1,0 +1,158 @@
+"""The symbol lexicon and the affect lexicon: data files, checked line by line, all faults at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scenepipe.errors import ConfigError, Fault
+from scenepipe.scene import fold
+
+SYMBOLS_FILE = "symbols.jsonl"
+AFFECT_FILE = "affect.jsonl"
+
+Axis = Literal["bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial"]
+AXES: tuple[Axis, ...] = ("bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial")
+"""axes@1, from what is felt within to where it leads: the order in which a linkage is laid out."""
+
+_Text = Annotated[str, Field(min_length=1, max_length=200)]
+_Signed = Annotated[float, Field(ge=-1.0, le=1.0, allow_inf_nan=False)]
+_Weight = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+
+
+class Affect(NamedTuple):
+    """Valence, arousal, dominance, each in -1..1."""
+
+    valence: float
+    arousal: float
+    dominance: float
+
+
+class SymbolEntry(BaseModel):
+    """One concept with its noun in both languages, what it stands for, its affect and its share of each axis."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    ru: _Text
+    en: _Text
+    gloss_ru: _Text
+    gloss_en: _Text
+    valence: _Signed
+    arousal: _Signed
+    dominance: _Signed
+    axes: Annotated[dict[Axis, _Weight], Field(min_length=1)]
+
+    @property
+    def affect(self) -> Affect:
+        return Affect(self.valence, self.arousal, self.dominance)
+
+    @property
+    def leading(self) -> Axis:
+        """Its heaviest axis, ties by the order of `AXES`."""
+        return max(self.axes, key=lambda axis: (self.axes[axis], -AXES.index(axis)))
+
+    def word(self, code: str) -> str:
+        """Its noun in Russian for ``ru``, in English otherwise."""
+        return self.ru if code == "ru" else self.en
+
+    def gloss(self, code: str) -> str:
+        return self.gloss_ru if code == "ru" else self.gloss_en
+
+
+class AffectEntry(BaseModel):
+    """The affect of one lemma."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lemma: _Text
+    language: Literal["ru", "en"]
+    valence: _Signed
+    arousal: _Signed
+    dominance: _Signed
+
+    @property
+    def affect(self) -> Affect:
+        return Affect(self.valence, self.arousal, self.dominance)
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """Symbols by place and by lemma, affect by lemma; ``sha256`` is of both files' bytes."""
+
+    symbols: tuple[SymbolEntry, ...]
+    words: tuple[AffectEntry, ...]
+    sha256: str
+    place: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    affect: Mapping[tuple[str, str], Affect] = field(default_factory=dict)
+
+    def find(self, code: str, word: str) -> int | None:
+        """Place of the symbol whose noun in this language is ``word``, in folded form."""
+        return self.place.get((code, word))
+
+    def affect_of(self, code: str, *forms: str) -> Affect | None:
+        """Affect of the first of these folded forms that the lexicon has."""
+        return next((self.affect[code, form] for form in forms if (code, form) in self.affect), None)
+
+
+def parse_lexicon(symbols: bytes, words: bytes) -> Lexicon:
+    """Read both files.
+
+    Raises:
+        ConfigError: every fault of either file, each with its line.
+    """
+    entries, faults = _rows(symbols, SymbolEntry)
+    affects, more = _rows(words, AffectEntry)
+    faults += _repeated([(line, key, key) for line, e in entries for key in (f"id {e.id}", f"ru {fold(e.ru)}", f"en {e.en}")])
+    if faults:
+        raise ConfigError(faults, SYMBOLS_FILE)
+    more += _repeated([(line, f"{e.language} {fold(e.lemma)}", e.lemma) for line, e in affects])
+    if more:
+        raise ConfigError(more, AFFECT_FILE)
+    return Lexicon(
+        symbols=tuple(e for _, e in entries),
+        words=tuple(e for _, e in affects),
+        sha256=hashlib.sha256(symbols + b"\0" + words).hexdigest(),
+        place={(code, fold(e.word(code))): i for i, (_, e) in enumerate(entries) for code in ("ru", "en")},
+        affect={(e.language, fold(e.lemma)): e.affect for _, e in affects},
+    )
+
+
+@cache
+def shipped_lexicon() -> Lexicon:
+    """The lexicon that ships with scenepipe.
+
+    Raises:
+        ConfigError: a data file is damaged.
+    """
+    data = files("scenepipe.analysis.data")
+    return parse_lexicon(data.joinpath(SYMBOLS_FILE).read_bytes(), data.joinpath(AFFECT_FILE).read_bytes())
+
+
+def _rows(data: bytes, model: type[Any]) -> tuple[list[tuple[int, Any]], list[Fault]]:
+    rows: list[tuple[int, Any]] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, model.model_validate_json(line)))
+        except ValidationError as error:
+            faults += [Fault(".".join(map(str, e["loc"])), e["msg"], number, 1) for e in error.errors()]
+    return rows, faults
+
+
+def _repeated(keys: list[tuple[int, str, str]]) -> list[Fault]:
+    seen: dict[str, int] = {}
+    faults = []
+    for line, key, shown in keys:
+        if key in seen:
+            faults.append(Fault("", f"{shown!r} is already on line {seen[key]}; give it once", line, 1))
+        seen.setdefault(key, line)
+    return faults

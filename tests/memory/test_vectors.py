@@ -1,0 +1,60 @@
+"""Exact vector search agrees with a plain loop."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenepipe.memory.vectors import SIMILARITY_FLOOR, VectorIndex
+
+ROW = st.lists(st.integers(-128, 127), min_size=3, max_size=3)
+
+
+def stored(row: list[int]) -> bytes:
+    return bytes(value % 256 for value in row)
+
+
+def cosine(a: list[int], b: list[int]) -> float:
+    length = math.hypot(*a) * math.hypot(*b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / length if length else 0.0
+
+
+@given(st.lists(ROW, max_size=30), ROW, st.integers(1, 40))
+def test_search_is_exact(rows: list[list[int]], asked: list[int], limit: int) -> None:
+    index = VectorIndex()
+    for start in range(0, len(rows), 7):
+        part = rows[start : start + 7]
+        index.add([str(start + n) for n in range(len(part))], [stored(row) for row in part])
+    found = index.search(stored(asked), limit)
+    expected = {str(n): cosine(row, asked) for n, row in enumerate(rows)}
+    clear = [name for name, value in expected.items() if abs(value - SIMILARITY_FLOOR) > 1e-5]
+    if len(found) < limit:
+        assert {n for n in found if n in clear} == {n for n in clear if expected[n] >= SIMILARITY_FLOOR}
+    assert all(abs(value - expected[name]) < 1e-5 for name, value in found.items())
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    best = max(expected.values(), default=0.0)
+    assert not found or abs(next(iter(found.values())) - best) < 1e-5
+
+
+def test_only_allowed_ids_are_found() -> None:
+    index = VectorIndex()
+    index.add(["a", "b", "c"], [b"\x64\x00", b"\x64\x01", b"\x64\x02"])
+    assert list(index.search(b"\x64\x00", 1, {"b", "c"})) == ["b"]
+    assert index.search(b"\x64\x00", 5, set()) == {}
+
+
+def test_rows_of_another_length_are_left_out() -> None:
+    index = VectorIndex()
+    index.add(["a", "b"], [b"\x64\x00", b"\x64"])
+    assert len(index) == 1
+    assert list(index.search(b"\x64\x00", 5)) == ["a"]
+    assert index.search(b"\x64", 5) == {}
+
+
+def test_two_analyses_of_a_scene_count_once() -> None:
+    index = VectorIndex()
+    index.add(["a", "a"], [b"\x64\x00", b"\x64\x20"])
+    assert list(index.search(b"\x64\x20", 5).items())[0][0] == "a"
+    assert len(index.search(b"\x64\x20", 5)) == 1
