@@ -33,7 +33,7 @@ from scenepipe.register import find_registers
 REGISTERS = Path(__file__).parent.parent / "registers"
 MODEL = "gemma-3-270m"
 REGISTER = "poet"
-MIXTURE = parse(f"{REGISTER}@0.7")
+MIXTURE = parse(f"{REGISTER}@0.1")  # costs what 1.0 costs, and the base seldom ends a reply before the last token
 TEXTS = (
     ("Почему я не чувствую шаг в себе?", "ru", ("дрожь", "тишина", "вход")),
     ("Why can I not feel the step in me?", "en", ("trembling", "silence", "entrance")),

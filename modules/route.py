@@ -83,8 +83,8 @@ class Route:
 
 def _scorers(resources: Resources) -> dict[str, _Scorer]:
     import numpy as np
-    from scenepipe.models.store import cache_dir
 
+    from scenepipe.models.store import cache_dir
     from scenepipe.register import examples
 
     rows = {name: examples(register) for name, register in resources.registers.items()}

@@ -217,7 +217,7 @@ class Pipeline:
         await self.aopen()
         start = _scene_of(scene, origin)
         try:
-            return await self._one(start, self._context(start.origin.run or _run_id()))
+            return await self._one(start, self._context(start.origin.run))
         except StageFailed as failed:
             raise _noted(failed, self.name) from failed.error.__cause__
 
@@ -250,7 +250,7 @@ class Pipeline:
         """The asynchronous `explain`."""
         await self.aopen(backend=False)
         current = _scene_of(scene, None)
-        ctx = self._context(_run_id())
+        ctx = self._context(current.origin.run)
         ran, left_out, previews = [], [], {}
         for step in self.steps:
             missing = any(getattr(current, name) is None for name in step.reads)
@@ -349,7 +349,7 @@ class Pipeline:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _emitting(self, scene: Scene, queue: asyncio.Queue[ev.Event | None]) -> None:
-        run, at = scene.origin.run or _run_id(), time.monotonic()
+        run, at = scene.origin.run, time.monotonic()
         queue.put_nowait(ev.RunStarted(run=run, scene_id=scene.id, pipeline=self.name, scene=scene))
         try:
             done = await self._one(scene, self._context(run, emit=queue.put_nowait))
@@ -398,11 +398,12 @@ def _run_id() -> str:
 
 
 def _scene_of(row: str | Scene, origin: Origin | None) -> Scene:
-    if isinstance(row, Scene):
-        if origin is None or row.origin.run:
-            return row
-        return row.with_(origin=row.origin.model_copy(update={"run": origin.run, "row": origin.row}))
-    return new_scene(row, origin)
+    """The scene of a row, with an origin that names a run: operation ids are made from it."""
+    given = row.origin if isinstance(row, Scene) and row.origin.run else origin or Origin()
+    if isinstance(row, Scene) and not row.origin.run:
+        given = row.origin.model_copy(update={"run": given.run, "row": given.row})
+    placed = given if given.run else given.model_copy(update={"run": _run_id()})
+    return row.with_(origin=placed) if isinstance(row, Scene) else new_scene(row, placed)
 
 
 async def _each(rows: Iterable[Row] | AsyncIterable[Row]) -> AsyncIterator[Row]:

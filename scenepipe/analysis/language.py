@@ -17,7 +17,7 @@ from scenepipe.scene import Language, LanguageCode, LanguageSpan
 LANGUAGE_VERSION = "language@1"
 MOST_WORDS = 2000
 """Words that are looked up; a longer text is judged by its first ones."""
-LEAST_KNOWN = 0.5
+LEAST_KNOWN = 0.6
 MOST_FOREIGN = 0.1
 """Share of Cyrillic words with a letter that Russian lacks, from which on all of them are another language."""
 _DOUBT = 2.0

@@ -109,7 +109,9 @@ def parse_lexicon(symbols: bytes, words: bytes) -> Lexicon:
     """
     entries, faults = _rows(symbols, SymbolEntry)
     affects, more = _rows(words, AffectEntry)
-    faults += _repeated([(line, key, key) for line, e in entries for key in (f"id {e.id}", f"ru {fold(e.ru)}", f"en {e.en}")])
+    faults += _repeated(
+        [(line, key, key) for line, e in entries for key in (f"id {e.id}", f"ru {fold(e.ru)}", f"en {e.en}")]
+    )
     if faults:
         raise ConfigError(faults, SYMBOLS_FILE)
     more += _repeated([(line, f"{e.language} {fold(e.lemma)}", e.lemma) for line, e in affects])

@@ -32,7 +32,9 @@ def _target(tokens: Sequence[Token], index: int, token: Token) -> int | None:
     words = closed_class(token.word.code)
     form = token.word.form
     if form in words.nominal_negators or token.lemma in words.nominal_negators:
-        cancelled = index > 0 and _same_clause(tokens, index, index - 1) and tokens[index - 1].word.form in ("не", "not")
+        cancelled = (
+            index > 0 and _same_clause(tokens, index, index - 1) and tokens[index - 1].word.form in ("не", "not")
+        )
         return None if cancelled else _noun(tokens, index)
     if form in words.verbal_negators or (token.word.code == "en" and form.endswith("n't")):
         return _next_content(tokens, index)

@@ -313,3 +313,14 @@ def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: li
 
     path = tmp_path_factory.mktemp("any") / "a.db"
     TestSqliteArchive().use(lambda name: opened(path), body)
+
+
+def test_a_forked_process_is_told_to_open_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(archive: Archive) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("os.getpid", lambda: -1)
+            with pytest.raises(ArchiveError, match="before a fork"):
+                await archive.get([])
+        assert tuple(await archive.get([])) == ()
+
+    TestSqliteArchive().use(lambda name: opened(tmp_path / "a.db"), body)

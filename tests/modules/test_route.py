@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -123,11 +124,11 @@ def test_vectors_are_kept_in_the_cache(resources: Resources, tmp_path: Path) -> 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), st.floats(0.0, 1.0), max_size=6))
 def test_shares_are_a_mixture_in_the_order_of_the_fits(fits: dict[str, float]) -> None:
-    mixture = _share(fits, {name: () for name in fits})
+    mixture = _share(fits, dict.fromkeys(fits, ()))
     assert sum(mixture.weights.values()) <= max(fits.values(), default=0.0) + 0.01
     assert all(weight >= SMALLEST for weight in mixture.weights.values())
     ordered = list(mixture.weights)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         assert fits[one] >= fits[other] - 1e-3
 
 

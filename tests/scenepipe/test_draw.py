@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
 from typing import ClassVar
@@ -124,7 +125,7 @@ def test_boxes_never_overlap() -> None:
     )
     root = ET.fromstring(svg(Drawing("d", boxes, KINDS)).encode())
     placed = [r for g in root.iter(f"{SVG}g") for r in g if r.get("class") == "box"]
-    for above, below in zip(placed, placed[1:], strict=False):
+    for above, below in itertools.pairwise(placed):
         assert float(above.attrib["y"]) + float(above.attrib["height"]) + 20 < float(below.attrib["y"])
 
 
