@@ -106,7 +106,9 @@ def _vector(scene: Scene) -> npt.NDArray[np.float32] | None:
 
     if scene.field is None or scene.field.vector is None:
         return None
-    return np.frombuffer(scene.field.vector.data, dtype=np.int8).astype(np.float32) / 127.0
+    vector = np.frombuffer(scene.field.vector.data, dtype=np.int8).astype(np.float32)
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else None
 
 
 def _fit(scorer: _Scorer, vector: npt.NDArray[np.float32] | None) -> tuple[float, tuple[Reason, ...]]:

@@ -10,7 +10,6 @@ import asyncio
 import atexit
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -306,22 +305,34 @@ class Pipeline:
     ) -> AsyncGenerator[Scene | Failure, None]:
         await self.aopen()
         gate, budget = asyncio.Semaphore(concurrency), self._budget()
-        pending: deque[asyncio.Task[Scene | Failure]] = deque()
+        window = asyncio.Semaphore(concurrency * MAP_WINDOW)
+        started: asyncio.Queue[asyncio.Task[Scene | Failure] | None] = asyncio.Queue()
+
+        async def feed() -> None:
+            try:
+                number = first_row
+                async for row in _each(rows):
+                    await window.acquire()
+                    started.put_nowait(asyncio.create_task(self._row(row, number, run, gate, budget)))
+                    number += 1
+            finally:
+                started.put_nowait(None)
+
+        feeder = asyncio.create_task(feed())
+        current: asyncio.Task[Scene | Failure] | None = None
         try:
-            number = first_row
-            async for row in _each(rows):
-                pending.append(asyncio.create_task(self._row(row, number, run, gate, budget)))
-                number += 1
-                if len(pending) >= concurrency * MAP_WINDOW:
-                    yield await pending.popleft()
-                while pending and pending[0].done():
-                    yield pending.popleft().result()
-            while pending:
-                yield await pending.popleft()
+            while (current := await started.get()) is not None:
+                result = await current
+                window.release()
+                yield result
+            await feeder
         finally:
-            for task in pending:
+            left: list[asyncio.Task[Scene | Failure]] = [current] if current is not None else []
+            while not started.empty():
+                left.extend(task for task in (started.get_nowait(),) if task is not None)
+            for task in (feeder, *left):
                 task.cancel()
-            await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.gather(feeder, *left, return_exceptions=True)
 
     async def _row(self, row: Row, number: int, run: str, gate: asyncio.Semaphore, budget: Budget) -> Scene | Failure:
         if isinstance(row, Failure):

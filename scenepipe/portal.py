@@ -68,7 +68,18 @@ class Results(Generic[T]):
                 except StopAsyncIteration:
                     return
         finally:
-            portal.call(generator.aclose())
+            portal.call(_close(generator))
+
+
+async def _close(generator: AsyncGenerator[T, None]) -> None:
+    """Close, also after an interrupt: the step that it cancelled may still be unwinding on the loop."""
+    while True:
+        try:
+            return await generator.aclose()
+        except RuntimeError as error:
+            if "already running" not in str(error):
+                raise
+            await asyncio.sleep(0.01)
 
 
 async def _next(generator: AsyncGenerator[T, None]) -> T:

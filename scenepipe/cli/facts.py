@@ -212,5 +212,6 @@ def plain_lines(scene: Scene, voices: Voices, language: str) -> list[str]:
 def forms(scene: Scene, language: str) -> dict[str, str]:
     """The rendered forms beside the text, by their names in the scene's language."""
     label = words(language)
+    label["delta"] = label["delta_answer"]
     rendered = (scene.outputs or {}).items()
     return {label.get(name, visible(name)): visible(form) for name, form in rendered if name != "text" and form}

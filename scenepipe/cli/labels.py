@@ -34,6 +34,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "characters": ("знаков", "characters"),
     "symbol": ("символ", "symbol"),
     "emoji": ("эмодзи", "emoji"),
+    "delta_answer": ("Δ-ответ", "Δ-answer"),
     "weight": ("вес", "weight"),
     "seconds": ("с", "s"),
     "seed": ("зерно", "seed"),
@@ -97,6 +98,12 @@ _PHRASES = (
     (r"mean fit of its examples; no vector to compare with", "средняя пригодность примеров; вектора нет"),
     (r"mean fit of its examples", "средняя пригодность примеров"),
     (r"fit", "пригодность"),
+    (r"arousal", "возбуждение"),
+    (r"negation", "отрицание"),
+    (r"question", "вопрос"),
+    (r"contrast", "противопоставление"),
+    (r"exclamation", "восклицание"),
+    (r"break", "обрыв"),
 )
 _COMPILED = tuple((re.compile(pattern, re.DOTALL), russian) for pattern, russian in _PHRASES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import threading
 import tracemalloc
 from collections.abc import Sequence
@@ -191,6 +192,50 @@ def test_a_slow_row_holds_nobody_up() -> None:
         ]
     assert results == ["slow", "a", "b", "c"]
     assert done == ["a", "b", "c", "slow"]
+
+
+def test_a_finished_row_does_not_wait_for_the_next_to_come() -> None:
+    async def main() -> list[str]:
+        gate = asyncio.Event()
+        order: list[str] = []
+
+        async def rows() -> Any:
+            yield "a"
+            await gate.wait()
+            yield "b"
+
+        async with Pipeline([Tag()]) as pipe:
+            async for result in pipe.map(rows()):
+                assert isinstance(result, Scene)
+                order.append(result.text)
+                gate.set()
+        return order
+
+    assert asyncio.run(asyncio.wait_for(main(), 5)) == ["a", "b"]
+
+
+def test_a_source_that_breaks_raises_after_what_came_before() -> None:
+    def rows() -> Any:
+        yield "a"
+        raise OSError("the source is gone")
+
+    seen = []
+    with Pipeline([Tag()]) as pipe, pytest.raises(OSError, match="gone"):
+        for result in pipe.map(rows()):
+            seen.append(result)
+    assert len(seen) == 1
+
+
+def test_an_interrupt_in_a_sync_iteration_cancels_and_closes() -> None:
+    tag = Tag(wait=30.0)
+    with Pipeline([tag]) as pipe:
+        main_thread = threading.main_thread().ident
+        assert main_thread is not None
+        timer = threading.Timer(0.3, lambda: signal.pthread_kill(main_thread, signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            list(pipe.map(["a", "b"]))
+    assert tag.cancelled == 2
 
 
 def test_abandoning_map_cancels_what_is_in_flight() -> None:

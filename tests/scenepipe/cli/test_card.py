@@ -177,9 +177,9 @@ def test_the_live_card_takes_the_fields_of_events() -> None:
 def test_plain_lines_hold_the_same_facts() -> None:
     lines = plain_lines(full(), VOICES, "ru")
     assert "регистры: Поэт 0.50, Философ 0.30, основа 0.20" in lines
-    assert "напряжение: 0.47 (negation)" in lines
+    assert "напряжение: 0.47 (отрицание)" in lines
     assert "эхо: «Где слышно шаг?» (общие символы: шаг; близко по смыслу: 0.62)" in lines
-    assert lines[-4:] == ["ответ:", "Шаг тише жара.\nВторая строка.", "эмодзи: 🔥", "Δ-код: Δ41@c1"]
+    assert lines[-4:] == ["ответ:", "Шаг тише жара.\nВторая строка.", "эмодзи: 🔥", "Δ-ответ: Δ41@c1"]
 
 
 def test_unknown_figures_are_called_unknown() -> None:
@@ -218,6 +218,7 @@ def test_reasons_of_the_shipped_stages_are_said_in_russian() -> None:
         "рядом ru-0001 «Зачем?» (косинус 0.62), где голос подходит на 0.75"
     )
     assert said("opposite polarity: чувствовать", "ru") == "обратная полярность: чувствовать"
+    assert said("negation", "ru") == "отрицание"
     assert said("a reason of a plug-in", "ru") == "a reason of a plug-in"
     assert said("same words", "en") == "same words"
 

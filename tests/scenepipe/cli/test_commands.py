@@ -339,3 +339,12 @@ def test_memory_of_a_file_that_is_no_archive_is_exit_1(cli: Cli, tmp_path: Path)
     result = cli("memory", "stats", path)
     assert result.exit_code == 1
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.model
+def test_register_export_writes_the_adapter_as_gguf(cli: Cli, tmp_path: Path, local_model: LocalModel) -> None:
+    from scenepipe.models.gguf_header import is_gguf
+
+    target = tmp_path / "poet.gguf"
+    assert cli("register", "export", "poet", "--output", target, "--model", local_model.id).exit_code == 0
+    assert is_gguf(target)

@@ -1,0 +1,107 @@
+"""``sentencepiece``: language, pieces of the model's own vocabulary with exact spans, symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from scenepipe.analysis.reading import read_text, warm_up
+from scenepipe.contracts import Context, Resources
+from scenepipe.errors import ConfigError, Fault, ModelError
+from scenepipe.scene import Piece, Scene, Span
+
+SPACE = "\u2581"
+
+
+class SentencePieceTokenizer:
+    """Text to language, pieces and symbols.
+
+    ``Piece.text`` is the piece's surface, a slice of the original text. Bytes that together spell one character share
+    its span.
+
+    Args:
+        model: a SentencePiece ``.model``; the pipeline's model has its own otherwise.
+        batch_size: texts read at once.
+
+    Raises:
+        ConfigError: ``batch_size`` is not positive.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset({"language", "pieces", "symbols", "hypertokens"})
+    needs: ClassVar[frozenset[str]] = frozenset({"model"})
+    requires: ClassVar[dict[str, str]] = {}
+    version: ClassVar[str] = "1"
+
+    def __init__(self, *, model: str | None = None, batch_size: int = 64) -> None:
+        if batch_size < 1:
+            raise ConfigError([Fault("batch_size", f"{batch_size} was given; it must be at least 1")], "sentencepiece")
+        self.batch_size = batch_size
+        self._model = model
+        self._vocabulary: Any = None
+        if model is not None:
+            self.needs = frozenset()  # type: ignore[misc]  # a given vocabulary needs no model of the pipeline
+
+    def open(self, resources: Resources) -> None:
+        """Load the vocabulary and the dictionaries.
+
+        Raises:
+            ConfigError: neither ``model`` nor the pipeline's model has a SentencePiece vocabulary.
+            ModelError: the file cannot be read.
+        """
+        from sentencepiece import SentencePieceProcessor
+
+        path = self._path(resources)
+        if not path.is_file():
+            raise ModelError(f"there is no SentencePiece model at {path}; give 'model' the path of a .model file")
+        try:
+            self._vocabulary = SentencePieceProcessor(model_file=str(path))
+        except (RuntimeError, OSError, ValueError) as error:
+            raise ModelError(f"{path} is not a SentencePiece model ({error}); give 'model' another file") from None
+        warm_up()
+
+    def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
+        """Each scene with its pieces and symbols."""
+        if self._vocabulary is None:
+            self.open(ctx.resources)
+        return [self._read(scene) for scene in scenes]
+
+    def _read(self, scene: Scene) -> Scene:
+        reading = read_text(scene.text)
+        return scene.with_(
+            language=reading.language, symbols=reading.symbols, pieces=self._pieces(scene.text), hypertokens=()
+        )
+
+    def _pieces(self, text: str) -> tuple[Piece, ...]:
+        coded = self._vocabulary.encode(text, return_type="offset_mapping")
+        spans = _shared(coded["pieces"], coded["offsets"])
+        return tuple(
+            Piece(id=number, text=text[span[0] : span[1]], span=span)
+            for number, span in zip(coded["ids"], spans, strict=True)
+        )
+
+    def _path(self, resources: Resources) -> Path:
+        if self._model is not None:
+            return Path(self._model).expanduser()
+        own = resources.model.tokenizer if resources.model is not None else None
+        if own is None:
+            what = f"model '{resources.model.id}' has no" if resources.model is not None else "there is no model with a"
+            fault = Fault("model", f"{what} SentencePiece vocabulary; give 'model' a .model file, or use 'hf-tokenizer'")
+            raise ConfigError([fault], "sentencepiece")
+        return own
+
+
+def _shared(pieces: Sequence[str], offsets: Sequence[Span]) -> list[Span]:
+    """Spans in which every piece of one character has that character's span.
+
+    The engine gives the character to the last of its pieces and an empty span to those before; an added space in front
+    of the text keeps its empty span.
+    """
+    spans = [(int(start), int(end)) for start, end in offsets]
+    for index in range(len(spans) - 2, -1, -1):
+        start, end = spans[index]
+        after = spans[index + 1]
+        if start == end and after[0] == start and pieces[index] != SPACE:
+            spans[index] = after
+    return spans

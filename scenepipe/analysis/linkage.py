@@ -1,0 +1,85 @@
+"""Hyperscene and linkage: the text's strongest symbols with their associations, and the chain a reply unfolds.
+
+The linkage has three nouns in the scene's language. At most one is the text's own, its strongest noun, and the rest
+are associated; the text gives more only where associations are missing. A noun that the text denies keeps its polarity
+(``не:страх``); one that is merely out of reach, the object of a denied verb («не чувствую шаг»), leaves its place to
+what is associated with it. Nouns of the text come first, in their order there; then the associated ones, from what is
+felt within to where it leads (the order of `AXES`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from scenepipe.analysis.lexicon import AXES, SymbolEntry
+from scenepipe.analysis.words import Word
+from scenepipe.scene import Language, Linkage, Symbol
+
+LINKAGE_VERSION = "linkage@1"
+LENGTH = 3
+TEXT_SYMBOLS = 3
+
+
+def hyperscene(symbols: Sequence[Symbol], associated: Sequence[Symbol]) -> tuple[Symbol, ...]:
+    """The text's three strongest symbols, in their order there, then everything associated, strongest first."""
+    strongest = sorted(symbols, key=lambda s: (-s.score, s.evidence))[:TEXT_SYMBOLS]
+    return (*sorted(strongest, key=lambda s: s.evidence), *associated)
+
+
+def link(
+    symbols: Sequence[Symbol],
+    associated: Sequence[Symbol],
+    language: Language,
+    words: Sequence[Word],
+    entries: Mapping[str, SymbolEntry],
+) -> Linkage:
+    """The chain of three, shorter only where nothing more is known."""
+    code = language.code if language.code != "und" else "en"
+    nouns = _nouns(symbols, code, entries)
+    reach = _out_of_reach(symbols, words)
+    own = sorted((s for s in nouns if s.evidence not in reach), key=lambda s: (-s.score, s.evidence))
+    spare = [s for s in nouns if s.evidence in reach]
+    room = LENGTH - min(1, len(own))
+    drawn = list(associated[:room])
+    kept = [*own, *spare][: LENGTH - len(drawn)]
+    ordered = sorted(kept, key=lambda s: s.evidence) + sorted(drawn, key=lambda s: (_rank(s, entries), -s.score))
+    return Linkage(chain=tuple(dict.fromkeys(symbol.key for symbol in ordered)))
+
+
+def _nouns(symbols: Sequence[Symbol], code: str, entries: Mapping[str, SymbolEntry]) -> list[Symbol]:
+    """The text's nouns in the scene's language; one of the other language where the lexicon can say it."""
+    nouns = []
+    for symbol in symbols:
+        if symbol.part != "noun":
+            continue
+        if symbol.language == code:
+            nouns.append(symbol)
+        elif symbol.concept in entries:
+            nouns.append(symbol.model_copy(update={"lemma": entries[symbol.concept].word(code), "language": code}))
+    return nouns
+
+
+def _out_of_reach(symbols: Sequence[Symbol], words: Sequence[Word]) -> set[tuple[tuple[int, int], ...]]:
+    """Evidence of the nouns that stand after a denied verb in its clause, everywhere they stand."""
+    clause = {word.start: word.clause for word in words}
+    denied: dict[int, int] = {}
+    for symbol in symbols:
+        if symbol.part == "verb" and symbol.polarity < 0:
+            for start, _ in symbol.evidence:
+                where = clause.get(start, -1)
+                denied[where] = min(start, denied.get(where, start))
+    if not denied:
+        return set()
+    return {
+        symbol.evidence
+        for symbol in symbols
+        if symbol.part == "noun"
+        and symbol.polarity > 0
+        and symbol.evidence
+        and all(denied.get(clause.get(start, -2), start) < start for start, _ in symbol.evidence)
+    }
+
+
+def _rank(symbol: Symbol, entries: Mapping[str, SymbolEntry]) -> int:
+    entry = entries.get(symbol.concept or "")
+    return AXES.index(entry.leading) if entry else len(AXES)
