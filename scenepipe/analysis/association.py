@@ -5,7 +5,8 @@ share its weight:
 
 * encoder: 2 cos(text, symbol) - hubness(symbol), so that symbols near to everything do not answer to everything
   (CSLS, Conneau et al., 2018)
-* emotion: exp(-distance² / 0.5) between the text's affect and the symbol's, times the text's confidence
+* emotion: exp(-distance² / 0.5) between what the text feels like and the symbol's affect, times the text's confidence;
+  tension is arousal too (tense arousal, Thayer 1989), and who asks is not in control, so questions lower dominance
 * field: Bhattacharyya coefficient of the two weights over axes
 * stem: a word of the text shares the symbol's stem (дрожать, дрожь)
 
@@ -21,7 +22,7 @@ from math import exp, sqrt
 from typing import TYPE_CHECKING
 
 from scenepipe.analysis.field import Weights
-from scenepipe.analysis.lexicon import Lexicon, SymbolEntry
+from scenepipe.analysis.lexicon import Affect, Lexicon, SymbolEntry
 from scenepipe.scene import Emotion, Language, Span, Symbol, SymbolOrigin
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ SAME_AXIS = 0.15
 NEARNESS = 0.25
 SMALLEST = 0.1
 EMOTION_WIDTH = 0.5
-CSLS_SHIFT = 0.2
+ASKING = 0.3
+CSLS_SHIFT = 0.6
+CSLS_RANGE = 1.4
 SHORTEST_STEM = 4
 _ENDINGS = {
     "ru": ("ание", "ение", "ать", "ять", "ить", "еть", "ный", "ой", "ий", "ый", "но", "ь", "а", "я", "о", "е", "ы"),
@@ -55,6 +58,8 @@ class TextView:
         language: of the text; its nouns are used, English ones for ``und``.
         symbols: of the text.
         emotion: of the text.
+        tension: its level, 0 where unknown.
+        asked: share of its sentences that ask.
         weights: over axes, from the text alone.
         cosines: to every symbol of the lexicon, hubness not yet taken off; None without an encoder.
         length: characters, for the span of a text without symbols.
@@ -63,6 +68,8 @@ class TextView:
     language: Language
     symbols: Sequence[Symbol]
     emotion: Emotion
+    tension: float
+    asked: float
     weights: Weights
     cosines: Floats | None
     length: int
@@ -98,14 +105,15 @@ def _signals(view: TextView, lexicon: Lexicon, hubness: Floats | None) -> list[d
     stems = {_stem(s.lemma, s.language) for s in view.symbols} if view.symbols else set()
     encoder: list[float] = []
     if view.cosines is not None and hubness is not None:
-        encoder = [min(1.0, max(0.0, float(x))) for x in 2 * view.cosines - hubness + CSLS_SHIFT]
+        encoder = [min(1.0, max(0.0, float(x))) for x in (2 * view.cosines - hubness + CSLS_SHIFT) / CSLS_RANGE]
+    felt = _felt(view)
     found: list[dict[str, float]] = []
     for index, entry in enumerate(lexicon.symbols):
         parts: dict[str, float] = {}
         if encoder:
             parts["encoder"] = WEIGHTS["encoder"] / share * encoder[index]
         if known["emotion"]:
-            parts["emotion"] = WEIGHTS["emotion"] / share * _emotional(view.emotion, entry)
+            parts["emotion"] = WEIGHTS["emotion"] / share * _emotional(felt, view.emotion.valence.confidence, entry)
         if known["field"]:
             parts["field"] = WEIGHTS["field"] / share * _overlap(view.weights, entry)
         if any(_stem(entry.word(code), code) in stems for code in ("ru", "en")):
@@ -114,10 +122,15 @@ def _signals(view: TextView, lexicon: Lexicon, hubness: Floats | None) -> list[d
     return found
 
 
-def _emotional(emotion: Emotion, entry: SymbolEntry) -> float:
-    readings = (emotion.valence, emotion.arousal, emotion.dominance)
-    square = sum((r.value - x) ** 2 for r, x in zip(readings, entry.affect, strict=True) if r.value is not None)
-    return exp(-square / EMOTION_WIDTH) * emotion.valence.confidence
+def _felt(view: TextView) -> Affect:
+    emotion = view.emotion
+    valence, arousal, dominance = (r.value or 0.0 for r in (emotion.valence, emotion.arousal, emotion.dominance))
+    return Affect(valence, max(arousal, view.tension), max(-1.0, dominance - ASKING * view.asked))
+
+
+def _emotional(felt: Affect, confidence: float, entry: SymbolEntry) -> float:
+    square = sum((mine - theirs) ** 2 for mine, theirs in zip(felt, entry.affect, strict=True))
+    return exp(-square / EMOTION_WIDTH) * confidence
 
 
 def _overlap(weights: Weights, entry: SymbolEntry) -> float:

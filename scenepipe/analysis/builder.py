@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 LEAST_COVERAGE = 0.5
-"""Share of a text's pieces that the encoder must know for its vector to count."""
+"""Share of a text's letters that must be of scripts the encoder was trained on for its vector to count."""
+_WORD = re.compile(r"[^\W\d_]{2}")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Draft:
     words: Sequence[Word]
     marks: Marks
     emotion: Emotion
+    tension: Tension
     rhythm: Rhythm
     weights: Weights
     associated: Sequence[Symbol]
@@ -158,8 +161,8 @@ class SceneBuilder:
         return found
 
     def _says_something(self, item: SceneText) -> bool:
-        """A text without letters, or in a script that the encoder does not know, has no vector."""
-        if not item.language.spans:
+        """A text without any word of two letters, or in a script that the encoder does not know, has no vector."""
+        if not _WORD.search(item.text):
             return False
         coverage = getattr(self._encoder, "coverage", None)
         return coverage is None or item.language.code != "und" or coverage(item.text) >= LEAST_COVERAGE
@@ -168,11 +171,14 @@ class SceneBuilder:
         words, marks = split_words(item.text), find_marks(item.text)
         guess = guess_affect(near.affect, self._affect) if near is not None and self._affect is not None else None
         emotion = read_emotion(item.symbols, words, len(marks.exclamations), self.lexicon, guess)
+        tension = read_tension(words, item.symbols, emotion, marks)
         axes = near.axes if near is not None else None
         view = TextView(
             language=item.language,
             symbols=item.symbols,
             emotion=emotion,
+            tension=tension.level.value or 0.0,
+            asked=min(1.0, len(marks.questions) / marks.sentences),
             weights=axis_weights(item.symbols, self._entries, axes),
             cosines=near.symbols if near is not None else None,
             length=len(item.text),
@@ -183,6 +189,7 @@ class SceneBuilder:
             words=words,
             marks=marks,
             emotion=emotion,
+            tension=tension,
             rhythm=read_rhythm(item.text, words, marks),
             weights=axis_weights(item.symbols, self._entries, axes, associated),
             associated=associated,
@@ -214,7 +221,7 @@ class SceneBuilder:
             linkage=link(item.symbols, draft.associated, item.language, draft.words, self._entries),
             rhythm=draft.rhythm,
             emotion=draft.emotion,
-            tension=read_tension(draft.words, item.symbols, draft.emotion, draft.marks),
+            tension=draft.tension,
             field=self._field(draft),
             delta=delta,
             analysis=self.analysis,

@@ -2,8 +2,8 @@
 
 Each symbol that the affect lexicon has, or whose concept the symbol lexicon has (at half weight), gives its three
 numbers; a word of degree before it scales them, its negation turns valence and dominance and calms arousal: «не
-страшно» is milder than its opposite (Taboada et al., 2011, who shift rather than flip for the same reason). The text's
-reading is the weighted mean. Without any such word, the encoder's nearest affect words give a guess of low confidence,
+страшно» is milder than its opposite (Taboada et al., 2011, who shift rather than flip for the same reason). A
+noun out of reach («не чувствую шаг») counts as denied. The text's reading is the weighted mean. Without any such word, the encoder's nearest affect words give a guess of low confidence,
 and without an encoder the reading is unknown.
 """
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scenepipe.analysis.closed_class import closed_class
 from scenepipe.analysis.lexicon import Affect, Lexicon
+from scenepipe.analysis.negation import out_of_reach
 from scenepipe.analysis.words import Word
 from scenepipe.scene import Emotion, Reading, Span, Symbol
 
@@ -75,6 +76,7 @@ def guess_affect(cosines: npt.NDArray[np.float32], values: npt.NDArray[np.float6
 def _evidence(symbols: Sequence[Symbol], words: Sequence[Word], lexicon: Lexicon) -> Iterator[_Evidence]:
     place = {word.start: index for index, word in enumerate(words)}
     concepts = {entry.id: entry for entry in lexicon.symbols}
+    missed = out_of_reach(symbols, words)
     for symbol in symbols:
         indices = [place[start] for start, _ in symbol.evidence if start in place]
         form = words[indices[0]].form if indices else ""
@@ -85,7 +87,7 @@ def _evidence(symbols: Sequence[Symbol], words: Sequence[Word], lexicon: Lexicon
         if affect is None:
             continue
         degree = max((_degree(words, index) for index in indices), key=lambda d: abs(d - 1.0), default=1.0)
-        yield _Evidence(_turned(affect, degree, symbol.polarity), weight * len(symbol.evidence), symbol.evidence)
+        yield _Evidence(_turned(affect, degree, -1 if symbol.evidence in missed else symbol.polarity), weight * len(symbol.evidence), symbol.evidence)
 
 
 def _degree(words: Sequence[Word], index: int) -> float:

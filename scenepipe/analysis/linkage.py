@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from scenepipe.analysis.lexicon import AXES, SymbolEntry
+from scenepipe.analysis.negation import out_of_reach
 from scenepipe.analysis.words import Word
 from scenepipe.scene import Language, Linkage, Symbol
 
@@ -36,7 +37,7 @@ def link(
     """The chain of three, shorter only where nothing more is known."""
     code = language.code if language.code != "und" else "en"
     nouns = _nouns(symbols, code, entries)
-    reach = _out_of_reach(symbols, words)
+    reach = out_of_reach(symbols, words)
     own = sorted((s for s in nouns if s.evidence not in reach), key=lambda s: (-s.score, s.evidence))
     spare = [s for s in nouns if s.evidence in reach]
     room = LENGTH - min(1, len(own))
@@ -57,27 +58,6 @@ def _nouns(symbols: Sequence[Symbol], code: str, entries: Mapping[str, SymbolEnt
         elif symbol.concept in entries:
             nouns.append(symbol.model_copy(update={"lemma": entries[symbol.concept].word(code), "language": code}))
     return nouns
-
-
-def _out_of_reach(symbols: Sequence[Symbol], words: Sequence[Word]) -> set[tuple[tuple[int, int], ...]]:
-    """Evidence of the nouns that stand after a denied verb in its clause, everywhere they stand."""
-    clause = {word.start: word.clause for word in words}
-    denied: dict[int, int] = {}
-    for symbol in symbols:
-        if symbol.part == "verb" and symbol.polarity < 0:
-            for start, _ in symbol.evidence:
-                where = clause.get(start, -1)
-                denied[where] = min(start, denied.get(where, start))
-    if not denied:
-        return set()
-    return {
-        symbol.evidence
-        for symbol in symbols
-        if symbol.part == "noun"
-        and symbol.polarity > 0
-        and symbol.evidence
-        and all(denied.get(clause.get(start, -2), start) < start for start, _ in symbol.evidence)
-    }
 
 
 def _rank(symbol: Symbol, entries: Mapping[str, SymbolEntry]) -> int:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from scenepipe.analysis.closed_class import closed_class
 from scenepipe.analysis.tokens import Token
+from scenepipe.analysis.words import Word
+from scenepipe.scene import Span, Symbol
 
 REACH = 5
 """Words that a negator looks ahead."""
@@ -26,6 +28,27 @@ def polarities(tokens: Sequence[Token]) -> list[int]:
         if target is not None:
             signs[target] *= -1
     return signs
+
+
+def out_of_reach(symbols: Sequence[Symbol], words: Sequence[Word]) -> set[tuple[Span, ...]]:
+    """Evidence of the nouns that stand after a denied verb in its clause, everywhere they stand («не чувствую шаг»)."""
+    clause = {word.start: word.clause for word in words}
+    denied: dict[int, int] = {}
+    for symbol in symbols:
+        if symbol.part == "verb" and symbol.polarity < 0:
+            for start, _ in symbol.evidence:
+                where = clause.get(start, -1)
+                denied[where] = min(start, denied.get(where, start))
+    if not denied:
+        return set()
+    return {
+        symbol.evidence
+        for symbol in symbols
+        if symbol.part == "noun"
+        and symbol.polarity > 0
+        and symbol.evidence
+        and all(denied.get(clause.get(start, -2), start) < start for start, _ in symbol.evidence)
+    }
 
 
 def _target(tokens: Sequence[Token], index: int, token: Token) -> int | None:

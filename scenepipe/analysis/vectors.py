@@ -187,10 +187,10 @@ def binding(fingerprint: str, lexicon: Lexicon) -> str:
 
 def write_vectors(path: Path, vectors: LexiconVectors, lexicon: Lexicon) -> None:
     """Write the file that `load_vectors` reads."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: getattr(vectors, name) for name in ("symbols", "axes", "affect", "means", "hubness")}
-    save_file(tensors, path, {"encoder": vectors.encoder, "binding": binding(vectors.encoder, lexicon)})
+    path.write_bytes(save(tensors, {"encoder": vectors.encoder, "binding": binding(vectors.encoder, lexicon)}))
 
 
 def read_vectors(path: Path) -> tuple[str, LexiconVectors]:

