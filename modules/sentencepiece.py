@@ -30,7 +30,7 @@ class SentencePieceTokenizer:
 
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset({"language", "pieces", "symbols", "hypertokens"})
-    needs: ClassVar[frozenset[str]] = frozenset({"model"})
+    needs: frozenset[str] = frozenset({"model"})
     requires: ClassVar[dict[str, str]] = {}
     version: ClassVar[str] = "1"
 
@@ -41,7 +41,7 @@ class SentencePieceTokenizer:
         self._model = model
         self._vocabulary: Any = None
         if model is not None:
-            self.needs = frozenset()  # type: ignore[misc]  # a given vocabulary needs no model of the pipeline
+            self.needs = frozenset()
 
     def open(self, resources: Resources) -> None:
         """Load the vocabulary and the dictionaries.
@@ -87,7 +87,9 @@ class SentencePieceTokenizer:
         own = resources.model.tokenizer if resources.model is not None else None
         if own is None:
             what = f"model '{resources.model.id}' has no" if resources.model is not None else "there is no model with a"
-            fault = Fault("model", f"{what} SentencePiece vocabulary; give 'model' a .model file, or use 'hf-tokenizer'")
+            fault = Fault(
+                "model", f"{what} SentencePiece vocabulary; give 'model' a .model file, or use 'hf-tokenizer'"
+            )
             raise ConfigError([fault], "sentencepiece")
         return own
 

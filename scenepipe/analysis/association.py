@@ -16,30 +16,31 @@ Carbonell & Goldstein, 1998), so that they look at the text from different sides
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, sqrt
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scenepipe.analysis.field import Weights
-from scenepipe.analysis.lexicon import Affect, Lexicon, SymbolEntry
+from scenepipe.analysis.lexicon import AXES, Affect, Lexicon
+from scenepipe.analysis.vectors import LexiconVectors, cosines
 from scenepipe.scene import Emotion, Language, Span, Symbol, SymbolOrigin
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from scenepipe.analysis.vectors import Bytes
-
     Floats = npt.NDArray[np.float32]
+    Doubles = npt.NDArray[np.float64]
 
 ASSOCIATION_VERSION = "association@1"
-WEIGHTS = {"encoder": 0.6, "emotion": 0.25, "field": 0.15, "stem": 0.4}
+WEIGHTS = {"encoder": 0.6, "emotion": 0.15, "field": 0.25, "stem": 0.4}
 SAME_AXIS = 0.15
 NEARNESS = 0.25
 SMALLEST = 0.1
 EMOTION_WIDTH = 0.5
 ASKING = 0.3
+MOST_CALLERS = 3
 CSLS_SHIFT = 0.6
 CSLS_RANGE = 1.4
 SHORTEST_STEM = 4
@@ -75,51 +76,110 @@ class TextView:
     length: int
 
 
-def associate(
-    view: TextView, count: int, lexicon: Lexicon, hubness: Floats | None = None, vectors: Bytes | None = None
-) -> list[Symbol]:
-    """Up to ``count`` associated symbols, strongest first; none when nothing is known of the text.
+class Associator:
+    """Draws associations; everything that no text changes is computed once.
 
     Args:
-        hubness, vectors: of the lexicon's symbols, where there is an encoder.
+        lexicon: whose symbols are drawn.
+        vectors: of them, where there is an encoder.
     """
-    signals = _signals(view, lexicon, hubness)
-    named = _named(view.symbols, lexicon)
-    scores = {i: parts for i, parts in enumerate(signals) if parts and i not in named}
-    totals = {i: sum(parts.values()) for i, parts in scores.items()}
-    drawn: list[int] = []
-    while len(drawn) < count:
-        left = [i for i in totals if i not in drawn and totals[i] >= SMALLEST]
-        if not left:
-            break
-        price = {i: _price(i, drawn, lexicon.symbols, vectors) for i in left}
-        drawn.append(max(left, key=lambda i: (round(totals[i] - price[i], 6), -i)))
-    return [_symbol(lexicon.symbols[i], scores[i], view) for i in drawn]
 
+    def __init__(self, lexicon: Lexicon, vectors: LexiconVectors | None = None) -> None:
+        import numpy as np
 
-def _signals(view: TextView, lexicon: Lexicon, hubness: Floats | None) -> list[dict[str, float]]:
-    """Weighted parts of each symbol's score, by signal."""
-    known = {"encoder": view.cosines is not None, "emotion": view.emotion.valence.value is not None}
-    known["field"] = bool(view.weights)
-    share = sum(WEIGHTS[name] for name, is_known in known.items() if is_known)
-    stems = {_stem(s.lemma, s.language) for s in view.symbols} if view.symbols else set()
-    encoder: list[float] = []
-    if view.cosines is not None and hubness is not None:
-        encoder = [min(1.0, max(0.0, float(x))) for x in (2 * view.cosines - hubness + CSLS_SHIFT) / CSLS_RANGE]
-    felt = _felt(view)
-    found: list[dict[str, float]] = []
-    for index, entry in enumerate(lexicon.symbols):
-        parts: dict[str, float] = {}
-        if encoder:
-            parts["encoder"] = WEIGHTS["encoder"] / share * encoder[index]
-        if known["emotion"]:
-            parts["emotion"] = WEIGHTS["emotion"] / share * _emotional(felt, view.emotion.valence.confidence, entry)
-        if known["field"]:
-            parts["field"] = WEIGHTS["field"] / share * _overlap(view.weights, entry)
-        if any(_stem(entry.word(code), code) in stems for code in ("ru", "en")):
-            parts["stem"] = WEIGHTS["stem"]
-        found.append(parts)
-    return found
+        entries = lexicon.symbols
+        shares = [[e.axes.get(axis, 0.0) / sum(e.axes.values()) for axis in AXES] for e in entries]
+        self._lexicon = lexicon
+        self._place = {entry.id: index for index, entry in enumerate(entries)}
+        self._affect = np.asarray([tuple(e.affect) for e in entries], dtype=np.float64)
+        self._roots = np.sqrt(np.asarray(shares, dtype=np.float64))
+        self._leading = np.asarray([AXES.index(e.leading) for e in entries])
+        self._stems = [{_stem(e.word(code), code) for code in _ENDINGS} for e in entries]
+        self._by_stem: dict[str, list[int]] = {}
+        for index, stems in enumerate(self._stems):
+            for stem in stems:
+                self._by_stem.setdefault(stem, []).append(index)
+        self._hubness = vectors.hubness if vectors is not None else None
+        self._near = np.maximum(cosines(vectors.symbols, vectors.symbols), 0.0) if vectors is not None else None
+
+    def draw(self, view: TextView, count: int) -> list[Symbol]:
+        """Up to ``count`` associated symbols in the order drawn; none when nothing is known of the text."""
+        import numpy as np
+
+        signals = self._signals(view)
+        if not signals:
+            return []
+        scores = np.sum(list(signals.values()), axis=0)
+        scores[self._named(view.symbols)] = -1.0
+        return [self._symbol(index, signals, view) for index in self._drawn(scores, count)]
+
+    def _signals(self, view: TextView) -> dict[str, Doubles]:
+        """Weighted part of every symbol's score, by signal; a signal that knows nothing is not there."""
+        import numpy as np
+
+        found: dict[str, Doubles] = {}
+        if view.cosines is not None and self._hubness is not None:
+            csls = 2.0 * view.cosines.astype(np.float64) - self._hubness
+            found["encoder"] = np.clip((csls + CSLS_SHIFT) / CSLS_RANGE, 0.0, 1.0)
+        confidence = view.emotion.valence.confidence
+        if view.emotion.valence.value is not None:
+            square = ((self._affect - np.asarray(_felt(view))) ** 2).sum(axis=1)
+            found["emotion"] = np.exp(-square / EMOTION_WIDTH) * confidence
+        if view.weights:
+            found["field"] = self._roots @ np.sqrt([view.weights.get(axis, 0.0) for axis in AXES])
+        total = sum(WEIGHTS[name] for name in found)
+        weighted = {name: values * (WEIGHTS[name] / total) for name, values in found.items()}
+        callers = [index for symbol in view.symbols for index in self._by_stem.get(_stem_of(symbol), ())]
+        if callers:
+            weighted["stem"] = np.zeros(len(self._stems))
+            weighted["stem"][callers] = WEIGHTS["stem"]
+        return weighted
+
+    def _named(self, symbols: Sequence[Symbol]) -> list[int]:
+        """Places of the symbols that the text names itself, in either language."""
+        concepts = [self._place[s.concept] for s in symbols if s.concept in self._place]
+        lemmas = [self._lexicon.find(s.language, s.lemma.replace("ё", "е")) for s in symbols]
+        return concepts + [index for index in lemmas if index is not None]
+
+    def _drawn(self, scores: Doubles, count: int) -> list[int]:
+        """Places in the order drawn; of equal ones the first in the lexicon."""
+        import numpy as np
+
+        drawn: list[int] = []
+        same = np.zeros(len(scores), dtype=bool)
+        near = np.zeros(len(scores))
+        while len(drawn) < count:
+            worth = np.round(scores - SAME_AXIS * same - NEARNESS * near, 6)
+            worth[drawn] = -np.inf
+            worth[scores < SMALLEST] = -np.inf
+            best = int(worth.argmax())
+            if worth[best] == -np.inf:
+                break
+            drawn.append(best)
+            same |= self._leading == self._leading[best]
+            near = np.maximum(near, self._near[best]) if self._near is not None else near
+        return drawn
+
+    def _symbol(self, index: int, signals: Mapping[str, Doubles], view: TextView) -> Symbol:
+        entry = self._lexicon.symbols[index]
+        parts = {name: float(values[index]) for name, values in signals.items()}
+        cause = max(parts, key=lambda name: (parts[name], name))
+        code = view.language.code if view.language.code != "und" else "en"
+        return Symbol(
+            lemma=entry.word(code),
+            language=code,
+            part="noun",
+            concept=entry.id,
+            origin=_ORIGINS[cause],
+            score=round(min(1.0, sum(parts.values())), 4),
+            evidence=self._evidence(cause, index, view),
+        )
+
+    def _evidence(self, cause: str, index: int, view: TextView) -> tuple[Span, ...]:
+        """The spans that called a symbol: of its stem, of the text's strongest symbols, of the whole text."""
+        callers = [s for s in view.symbols if cause != "stem" or _stem_of(s) in self._stems[index]]
+        callers = sorted(callers, key=lambda s: (-s.score, s.evidence))[:MOST_CALLERS]
+        return tuple(sorted({span for symbol in callers for span in symbol.evidence[:1]})) or ((0, view.length),)
 
 
 def _felt(view: TextView) -> Affect:
@@ -128,59 +188,11 @@ def _felt(view: TextView) -> Affect:
     return Affect(valence, max(arousal, view.tension), max(-1.0, dominance - ASKING * view.asked))
 
 
-def _emotional(felt: Affect, confidence: float, entry: SymbolEntry) -> float:
-    square = sum((mine - theirs) ** 2 for mine, theirs in zip(felt, entry.affect, strict=True))
-    return exp(-square / EMOTION_WIDTH) * confidence
+def _stem_of(symbol: Symbol) -> str:
+    return _stem(symbol.lemma, symbol.language)
 
 
-def _overlap(weights: Weights, entry: SymbolEntry) -> float:
-    total = sum(entry.axes.values())
-    return sum(sqrt(weights.get(axis, 0.0) * share / total) for axis, share in entry.axes.items())
-
-
-def _named(symbols: Sequence[Symbol], lexicon: Lexicon) -> set[int]:
-    """Places of the symbols that the text names itself, in either language."""
-    concepts = {symbol.concept for symbol in symbols if symbol.concept}
-    lemmas = {(symbol.language, symbol.lemma.replace("ё", "е")) for symbol in symbols}
-    by_lemma = {lexicon.place[key] for key in lemmas if key in lexicon.place}
-    return by_lemma | {i for i, entry in enumerate(lexicon.symbols) if entry.id in concepts}
-
-
-def _price(index: int, drawn: Sequence[int], entries: Sequence[SymbolEntry], vectors: Bytes | None) -> float:
-    if not drawn:
-        return 0.0
-    same = any(entries[i].leading == entries[index].leading for i in drawn)
-    near = 0.0
-    if vectors is not None:
-        mine = vectors[index].astype("int32")
-        near = max(float(mine @ vectors[i].astype("int32")) for i in drawn) / (127.0 * 127.0)
-    return SAME_AXIS * same + NEARNESS * max(0.0, near)
-
-
-def _symbol(entry: SymbolEntry, parts: dict[str, float], view: TextView) -> Symbol:
-    cause = max(parts, key=lambda name: (parts[name], name))
-    code = view.language.code if view.language.code != "und" else "en"
-    return Symbol(
-        lemma=entry.word(code),
-        language=code,
-        part="noun",
-        concept=entry.id,
-        origin=_ORIGINS[cause],
-        score=round(min(1.0, sum(parts.values())), 4),
-        evidence=_evidence(cause, entry, view),
-    )
-
-
-def _evidence(cause: str, entry: SymbolEntry, view: TextView) -> tuple[Span, ...]:
-    """The spans that called a symbol: of its stem, of its emotion, of the text's symbols, of the whole text."""
-    if cause == "emotion" and view.emotion.valence.evidence:
-        return view.emotion.valence.evidence
-    stems = {code: _stem(entry.word(code), code) for code in ("ru", "en")}
-    callers = [s for s in view.symbols if cause != "stem" or _stem(s.lemma, s.language) in stems.values()]
-    spans = tuple(sorted({span for symbol in callers for span in symbol.evidence[:1]}))
-    return spans or ((0, view.length),)
-
-
+@lru_cache(maxsize=65536)
 def _stem(lemma: str, code: str) -> str:
     """A word less its commonest ending; the word itself where less than 4 letters would stay."""
     word = lemma.lower().replace("ё", "е")

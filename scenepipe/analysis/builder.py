@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scenepipe.analysis.association import ASSOCIATION_VERSION, TextView, associate
+from scenepipe.analysis.association import ASSOCIATION_VERSION, Associator, TextView
 from scenepipe.analysis.codebook import Codebook
 from scenepipe.analysis.delta import DELTA_VERSION, DeltaView, features, place
 from scenepipe.analysis.emotion import EMOTION_VERSION, guess_affect, read_emotion
 from scenepipe.analysis.field import AXES_VERSION, Weights, axis_evidence, axis_weights
+from scenepipe.analysis.language import LANGUAGE_VERSION
 from scenepipe.analysis.lexicon import Affect, Lexicon
 from scenepipe.analysis.linkage import LINKAGE_VERSION, hyperscene, link
 from scenepipe.analysis.marks import Marks, find_marks
 from scenepipe.analysis.rhythm import RHYTHM_VERSION, read_rhythm
+from scenepipe.analysis.symbols import SYMBOLS_VERSION
 from scenepipe.analysis.tension import TENSION_VERSION, read_tension
 from scenepipe.analysis.vectors import LexiconVectors, cosines, encode_bytes
 from scenepipe.analysis.words import Word, split_words
@@ -82,7 +84,10 @@ class _Near:
 
 @dataclass(frozen=True)
 class Draft:
-    """A reading before the codebook, with what the codebook needs."""
+    """A reading before the codebook, with what the codebook needs.
+
+    ``own_weights`` are the field's from the text alone; a Δ-code must not change with the number of associations.
+    """
 
     item: SceneText
     words: Sequence[Word]
@@ -90,6 +95,7 @@ class Draft:
     emotion: Emotion
     tension: Tension
     rhythm: Rhythm
+    own_weights: Weights
     weights: Weights
     associated: Sequence[Symbol]
     vector: Bytes | None
@@ -99,7 +105,7 @@ class Draft:
         return DeltaView(
             code=self.item.language.code,
             emotion=self.emotion,
-            weights=self.weights,
+            weights=self.own_weights,
             rhythm=self.rhythm,
             symbols=self.item.symbols,
             marks=self.marks,
@@ -127,11 +133,12 @@ class SceneBuilder:
     ) -> None:
         fits = encoder is not None and codebook is not None and codebook.manifest.encoder == encoder.fingerprint
         self.lexicon = lexicon
-        self._entries = {entry.id: entry for entry in lexicon.symbols}
+        self._entries = lexicon.entries
         self._encoder = encoder
         self._vectors = vectors
         self._codebook = codebook if fits else None
         self._associations = associations
+        self._associator = Associator(lexicon, vectors)
         self._affect = _affect_table(lexicon) if vectors is not None else None
         self.analysis = self._analysis()
 
@@ -173,17 +180,18 @@ class SceneBuilder:
         emotion = read_emotion(item.symbols, words, len(marks.exclamations), self.lexicon, guess)
         tension = read_tension(words, item.symbols, emotion, marks)
         axes = near.axes if near is not None else None
+        own_weights = axis_weights(item.symbols, self._entries, axes)
         view = TextView(
             language=item.language,
             symbols=item.symbols,
             emotion=emotion,
             tension=tension.level.value or 0.0,
             asked=min(1.0, len(marks.questions) / marks.sentences),
-            weights=axis_weights(item.symbols, self._entries, axes),
+            weights=own_weights,
             cosines=near.symbols if near is not None else None,
             length=len(item.text),
         )
-        associated = self._associate(view)
+        associated = self._associator.draw(view, self._associations)
         return Draft(
             item=item,
             words=words,
@@ -191,15 +199,11 @@ class SceneBuilder:
             emotion=emotion,
             tension=tension,
             rhythm=read_rhythm(item.text, words, marks),
+            own_weights=own_weights,
             weights=axis_weights(item.symbols, self._entries, axes, associated),
             associated=associated,
             vector=near.vector if near is not None else None,
         )
-
-    def _associate(self, view: TextView) -> list[Symbol]:
-        hubness = self._vectors.hubness if self._vectors is not None else None
-        symbols = self._vectors.symbols if self._vectors is not None else None
-        return associate(view, self._associations, self.lexicon, hubness, symbols)
 
     def _deltas(self, drafts: Sequence[Draft]) -> list[Delta | None]:
         import numpy as np
@@ -232,11 +236,14 @@ class SceneBuilder:
         if draft.vector is not None and self._encoder is not None:
             vector = Vector(data=draft.vector.tobytes(), encoder=self._encoder.fingerprint)
         evidence = axis_evidence((*draft.item.symbols, *draft.associated), self._entries)
-        return SemanticField(axes=AXES_VERSION, weights=dict(draft.weights), evidence=evidence, vector=vector)
+        weights: dict[str, float] = {str(axis): weight for axis, weight in draft.weights.items()}
+        return SemanticField(axes=AXES_VERSION, weights=weights, evidence=evidence, vector=vector)
 
     def _analysis(self) -> Analysis:
         analysers = (
             f"lexicon@{self.lexicon.sha256[:16]}",
+            LANGUAGE_VERSION,
+            SYMBOLS_VERSION,
             EMOTION_VERSION,
             AXES_VERSION,
             f"{ASSOCIATION_VERSION}/{self._associations}",
@@ -252,4 +259,6 @@ class SceneBuilder:
 def _affect_table(lexicon: Lexicon) -> npt.NDArray[np.float64]:
     import numpy as np
 
-    return np.asarray([tuple(entry.affect) for entry in lexicon.words] or np.empty((0, len(Affect._fields))), dtype=np.float64)
+    return np.asarray(
+        [tuple(entry.affect) for entry in lexicon.words] or np.empty((0, len(Affect._fields))), dtype=np.float64
+    )

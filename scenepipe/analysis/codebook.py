@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -102,5 +102,5 @@ def parse_codebook(manifest: bytes, tensors: bytes, name: str) -> Codebook:
             f"codebook {name}.safetensors has SHA-256 {digest}, its manifest says {parsed.centroids_sha256}; "
             "reinstall scenepipe, or make both anew with python -m scenepipe.training.codebook"
         )
-    loaded: Mapping[str, Bytes] = load(tensors)
+    loaded: Mapping[str, Any] = load(tensors)
     return Codebook(manifest=parsed, centroids=loaded["centroids"], means=loaded["means"])

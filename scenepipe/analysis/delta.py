@@ -17,7 +17,7 @@ from scenepipe.analysis.codebook import Codebook
 from scenepipe.analysis.field import Weights
 from scenepipe.analysis.lexicon import AXES
 from scenepipe.analysis.marks import Marks
-from scenepipe.analysis.vectors import SCALE, cosines, language_means, quantise, unit
+from scenepipe.analysis.vectors import cosines, floats, language_means, quantise, unit
 from scenepipe.scene import Delta, Emotion, Rhythm, Symbol
 
 if TYPE_CHECKING:
@@ -45,9 +45,8 @@ def features(vectors: Bytes, views: Sequence[DeltaView], means: Floats) -> Bytes
     """Features int8 [n, dim + 18] of texts with these encoder vectors [n, dim]."""
     import numpy as np
 
-    raw = vectors.astype(np.float32) / np.float32(SCALE)
     blocks = {
-        "vector": raw - language_means(means, [view.code for view in views]),
+        "vector": floats(vectors) - language_means(means, [view.code for view in views]),
         "affect": _block([_affect(view) for view in views]),
         "field": _block([[view.weights.get(axis, _UNIFORM) - _UNIFORM for axis in AXES] for view in views]),
         "rhythm": _block([_rhythm(view) for view in views]),

@@ -2,9 +2,9 @@
 
 Each symbol that the affect lexicon has, or whose concept the symbol lexicon has (at half weight), gives its three
 numbers; a word of degree before it scales them, its negation turns valence and dominance and calms arousal: «не
-страшно» is milder than its opposite (Taboada et al., 2011, who shift rather than flip for the same reason). A
-noun out of reach («не чувствую шаг») counts as denied. The text's reading is the weighted mean. Without any such word, the encoder's nearest affect words give a guess of low confidence,
-and without an encoder the reading is unknown.
+страшно» is milder than its opposite (Taboada et al., 2011, who shift rather than flip for the same reason). A noun
+out of reach («не чувствую шаг») counts as denied. The text's reading is the weighted mean. Without any such word, the
+encoder's nearest affect words give a guess of low confidence, and without an encoder the reading is unknown.
 """
 
 from __future__ import annotations
@@ -75,19 +75,22 @@ def guess_affect(cosines: npt.NDArray[np.float32], values: npt.NDArray[np.float6
 
 def _evidence(symbols: Sequence[Symbol], words: Sequence[Word], lexicon: Lexicon) -> Iterator[_Evidence]:
     place = {word.start: index for index, word in enumerate(words)}
-    concepts = {entry.id: entry for entry in lexicon.symbols}
     missed = out_of_reach(symbols, words)
     for symbol in symbols:
         indices = [place[start] for start, _ in symbol.evidence if start in place]
         form = words[indices[0]].form if indices else ""
         affect = lexicon.affect_of(symbol.language, symbol.lemma.replace("ё", "е"), form)
         weight = 1.0
-        if affect is None and symbol.concept in concepts:
-            affect, weight = concepts[symbol.concept].affect, CONCEPT_WEIGHT
+        if affect is None and symbol.concept is not None and symbol.concept in lexicon.entries:
+            affect, weight = lexicon.entries[symbol.concept].affect, CONCEPT_WEIGHT
         if affect is None:
             continue
         degree = max((_degree(words, index) for index in indices), key=lambda d: abs(d - 1.0), default=1.0)
-        yield _Evidence(_turned(affect, degree, -1 if symbol.evidence in missed else symbol.polarity), weight * len(symbol.evidence), symbol.evidence)
+        yield _Evidence(
+            _turned(affect, degree, -1 if symbol.evidence in missed else symbol.polarity),
+            weight * len(symbol.evidence),
+            symbol.evidence,
+        )
 
 
 def _degree(words: Sequence[Word], index: int) -> float:

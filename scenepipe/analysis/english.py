@@ -19,7 +19,9 @@ _ENDINGS: tuple[tuple[Part, tuple[str, ...]], ...] = (
     ("adjective", ("ous", "ful", "less", "able", "ible", "ive", "ish", "ical", "ious", "ary")),
     ("verb", ("ize", "ise", "ify")),
 )
-_NOT_ADVERBS = frozenset("family belly jelly reply supply ally lily fly assembly anomaly butterfly july".split())
+_NOT_ADVERBS = frozenset(
+    {"family", "belly", "jelly", "reply", "supply", "ally", "lily", "fly", "assembly", "anomaly", "butterfly", "july"}
+)
 
 
 @lru_cache(maxsize=65536)

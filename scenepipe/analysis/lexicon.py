@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -53,7 +53,7 @@ class SymbolEntry(BaseModel):
     def affect(self) -> Affect:
         return Affect(self.valence, self.arousal, self.dominance)
 
-    @property
+    @cached_property
     def leading(self) -> Axis:
         """Its heaviest axis, ties by the order of `AXES`."""
         return max(self.axes, key=lambda axis: (self.axes[axis], -AXES.index(axis)))
@@ -84,13 +84,14 @@ class AffectEntry(BaseModel):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Symbols by place and by lemma, affect by lemma; ``sha256`` is of both files' bytes."""
+    """Symbols by place, by lemma and by id (``entries``), affect by lemma; ``sha256`` is of both files' bytes."""
 
     symbols: tuple[SymbolEntry, ...]
     words: tuple[AffectEntry, ...]
     sha256: str
     place: Mapping[tuple[str, str], int] = field(default_factory=dict)
     affect: Mapping[tuple[str, str], Affect] = field(default_factory=dict)
+    entries: Mapping[str, SymbolEntry] = field(default_factory=dict)
 
     def find(self, code: str, word: str) -> int | None:
         """Place of the symbol whose noun in this language is ``word``, in folded form."""
@@ -123,6 +124,7 @@ def parse_lexicon(symbols: bytes, words: bytes) -> Lexicon:
         sha256=hashlib.sha256(symbols + b"\0" + words).hexdigest(),
         place={(code, fold(e.word(code))): i for i, (_, e) in enumerate(entries) for code in ("ru", "en")},
         affect={(e.language, fold(e.lemma)): e.affect for _, e in affects},
+        entries={e.id: e for _, e in entries},
     )
 
 

@@ -55,7 +55,7 @@ def _nouns(symbols: Sequence[Symbol], code: str, entries: Mapping[str, SymbolEnt
             continue
         if symbol.language == code:
             nouns.append(symbol)
-        elif symbol.concept in entries:
+        elif symbol.concept is not None and symbol.concept in entries:
             nouns.append(symbol.model_copy(update={"lemma": entries[symbol.concept].word(code), "language": code}))
     return nouns
 

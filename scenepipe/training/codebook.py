@@ -25,11 +25,11 @@ from scenepipe.analysis.delta import BLOCK_WEIGHTS, FEATURES_VERSION, features
 from scenepipe.analysis.lexicon import Lexicon, shipped_lexicon
 from scenepipe.analysis.reading import read_text
 from scenepipe.analysis.vectors import (
-    SCALE,
     VECTORS_FILE,
     LexiconVectors,
     compute_vectors,
     cosines,
+    floats,
     quantise,
     unit,
     write_vectors,
@@ -121,7 +121,7 @@ def spherical_k_means(rows: Bytes, cells: int, seed: int) -> Bytes:
 
     An empty cell takes the row that is farthest from its centroid.
     """
-    points = rows.astype(np.float32) / np.float32(SCALE)
+    points = floats(rows)
     runs = [_one_run(points, cells, np.random.default_rng(seed + start)) for start in range(RESTARTS)]
     return max(runs, key=lambda run: run[0])[1]
 
@@ -145,7 +145,7 @@ def _one_run(points: Floats, cells: int, draw: np.random.Generator) -> tuple[flo
             centroids[cell], best[farthest] = points[farthest], 1.0
         centroids = unit(centroids)
     exact = quantise(centroids)
-    return float((points @ (exact.astype(np.float32) / SCALE).T).max(axis=1).sum()), exact
+    return float((points @ floats(exact).T).max(axis=1).sum()), exact
 
 
 def _seeds(points: Floats, cells: int, draw: np.random.Generator) -> Floats:

@@ -45,9 +45,11 @@ class Bench:
             await self._tasks[name]
             await settle()
 
-    async def cancel(self, name: str) -> None:
-        self._tasks[name].cancel()
-        await asyncio.wait([self._tasks[name]])
+    async def cancel(self, *names: str) -> None:
+        """Cancel requests in one moment, running or waiting."""
+        for name in names:
+            self._tasks[name].cancel()
+        await asyncio.wait([self._tasks[name] for name in names])
         await settle()
 
     @property
@@ -202,6 +204,21 @@ def test_a_waiter_cancelled_in_the_moment_of_its_turn_gives_the_slot_back() -> N
     asyncio.run(scenario())
 
 
+def test_holders_and_waiters_cancelled_in_one_moment_leave_every_slot_free() -> None:
+    async def scenario() -> None:
+        slots = MixtureSlots(2, clock=Clock())
+        tasks = [asyncio.create_task(_hold(slots, mixture)) for mixture in "aababb"]
+        await settle()
+        assert (slots.busy, slots.waiting) == (2, 4)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert all(task.cancelled() for task in tasks)
+        assert (slots.busy, slots.waiting) == (0, 0)
+
+    asyncio.run(scenario())
+
+
 async def _hold(slots: MixtureSlots, mixture: str) -> None:
     async with slots.slot(mixture):
         await asyncio.Event().wait()
@@ -233,9 +250,14 @@ async def _storm(slots: int, patience: int, wait_s: float, mixtures: list[str], 
         waiting = [name for name in asked if name not in gone and name not in b.started]
         if b.running and chance.random() < 0.4:
             await b.end(chance.choice(b.running))
-        elif waiting and chance.random() < 0.2:
-            gone.add(chance.choice(waiting))
-            await b.cancel(max(gone & set(waiting)))
+        elif b.running and waiting and chance.random() < 0.2:
+            leaving = [chance.choice(b.running), *chance.sample(waiting, chance.randint(1, len(waiting)))]
+            gone.update(leaving[1:])
+            await b.cancel(*leaving)
+        elif waiting and chance.random() < 0.3:
+            leaving = chance.sample(waiting, chance.randint(1, len(waiting)))
+            gone.update(leaving)
+            await b.cancel(*leaving)
         assert len({name[0] for name in b.running}) <= 1
         assert b.slots.busy == len(b.running)
     while b.running:

@@ -74,14 +74,14 @@ def test_adapters_start_without_effect_and_in_order() -> None:
 def test_the_port_is_local_and_locked_and_the_rest_is_off() -> None:
     started = params()
     assert (started.hostnames, started.port, started.api_keys) == (["127.0.0.1"], 0, ["the key"])
-    assert not (started.ui or started.endpoint_slots or started.endpoint_props or started.endpoint_metrics)
+    assert not any((started.ui, started.endpoint_slots, started.endpoint_props, started.endpoint_metrics))
     assert started.verbosity < 0
 
 
 def test_no_prompt_cache_is_on() -> None:
     started = params()
     assert (started.cache_ram_mib, started.n_ctx_checkpoints) == (0, 0)
-    assert not (started.cache_prompt or started.cache_idle_slots)
+    assert not any((started.cache_prompt, started.cache_idle_slots))
 
 
 def test_options_out_of_range_are_named_all_at_once() -> None:
