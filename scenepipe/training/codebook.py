@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--vectors-only", action="store_true")
     parser.add_argument("--replace", action="store_true", help="overwrite a codebook of this name")
     given = parser.parse_args(arguments)
+    path = given.out / f"{given.name}.json"
+    if path.exists() and not (given.vectors_only or given.replace):
+        parser.error(f"{path} exists; scenes may carry its codes. Give another --name, or --replace before any release")
     lexicon, encoder = shipped_lexicon(), Usem3Encoder()
     inputs, replies = corpus()
     vectors = compute_vectors(encoder, lexicon, {code: inputs[code] for code in ("ru", "en")})
@@ -63,9 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{given.out / VECTORS_FILE}: {len(lexicon.symbols)} symbols, {len(lexicon.words)} affect words")
     if given.vectors_only:
         return
-    path = given.out / f"{given.name}.json"
-    if path.exists() and not given.replace:
-        parser.error(f"{path} exists; scenes may carry its codes. Give another --name, or --replace before any release")
     texts = sorted({text for group in (inputs, replies) for code in group for text in group[code]})
     write_codebook(given.out, given.name, texts, encoder, lexicon, vectors)
 
@@ -191,12 +191,12 @@ def _length(path: Sequence[int], distance: np.ndarray) -> float:
 
 
 def _cell(code: int, codes: np.ndarray, near: Floats, lexicon: Lexicon) -> Cell:
-    """A cell and the symbols that its texts are nearer to than texts are on the whole."""
-    members = codes == code
-    typical = near[members].mean(axis=0) - near.mean(axis=0) if members.any() else near.mean(axis=0)
+    """A cell and the symbols that its texts are nearer to than texts are on the whole, in units of both spreads."""
+    members = near[codes == code] if (codes == code).any() else near
+    typical = (members.mean(axis=0) - near.mean(axis=0)) / (members.std(axis=0) + near.std(axis=0))
     top = [lexicon.symbols[i] for i in np.argsort(-typical, kind="stable")[:GLOSS_SYMBOLS]]
     words = {language: ", ".join(entry.word(language) for entry in top) for language in ("ru", "en")}
-    return Cell(code=code, ru=words["ru"], en=words["en"], texts=int(members.sum()))
+    return Cell(code=code, ru=words["ru"], en=words["en"], texts=int((codes == code).sum()))
 
 
 def report(rows: Bytes, codes: np.ndarray, centroids: Bytes, languages: Sequence[str]) -> str:
