@@ -81,7 +81,9 @@ def test_every_weight_names_the_examples_that_made_it(resources: Resources) -> N
     mixture = chosen(stage, resources, scene_with_vector("a boat on the sea", HashEncoder()))
     causes = [reason.cause for reason in mixture.reasons["sailor"]]
     assert set(mixture.reasons) == set(mixture.weights)
-    assert any(re.search(r"«a boat on the sea» \(cosine (0\.9\d|1\.00)\), whose fit is 0\.90", cause) for cause in causes), causes
+    assert any(
+        re.search(r"«a boat on the sea» \(cosine (0\.9\d|1\.00)\), whose fit is 0\.90", cause) for cause in causes
+    ), causes
 
 
 def test_without_a_vector_the_mean_fit_speaks_and_says_so(resources: Resources) -> None:

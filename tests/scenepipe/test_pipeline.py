@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scenepipe.testing.fake_backend import FakeBackend
 
 from scenepipe.contracts import Budget, Context, Failure
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, InputError, StageError
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Language, Linkage, Origin, Scene, new_scene
+from scenepipe.testing.fake_backend import FakeBackend
 
 
 class Tag:
@@ -221,8 +221,7 @@ def test_a_source_that_breaks_raises_after_what_came_before() -> None:
 
     seen = []
     with Pipeline([Tag()]) as pipe, pytest.raises(OSError, match="gone"):
-        for result in pipe.map(rows()):
-            seen.append(result)
+        seen.extend(result for result in pipe.map(rows()))
     assert len(seen) == 1
 
 

@@ -29,7 +29,9 @@ def test_shipped_pipelines_are_valid_and_carry_the_modeline(path: Path) -> None:
     assert load_config(path).stages
 
 
-@pytest.mark.parametrize("wrong", [{"use": "rule-scen"}, {"use": "decode", "max_token": 3}, {"use": "decode", "max_tokens": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"use": "rule-scen"}, {"use": "decode", "max_token": 3}, {"use": "decode", "max_tokens": 0}]
+)
 def test_the_schema_refuses_what_the_parser_refuses(wrong: dict[str, object]) -> None:
     document = {"scenepipe": 1, "name": "x", "stages": [wrong]}
     with pytest.raises(jsonschema.ValidationError):
