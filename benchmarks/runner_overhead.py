@@ -69,7 +69,7 @@ def haystack_round() -> Callable[[], None]:
 
     @haystack.component
     class Same:
-        @haystack.component.output_types(value=str)
+        @haystack.component.output_types(value=str)  # type: ignore[untyped-decorator]
         def run(self, value: str) -> dict[str, str]:
             return {"value": value}
 

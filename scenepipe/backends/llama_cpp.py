@@ -73,7 +73,7 @@ class LlamaCpp:
         self,
         *,
         context: Annotated[int, Field(ge=64)] = 2048,
-        parallel: Annotated[int, Field(ge=1)] = 4,
+        parallel: Annotated[int, Field(ge=1)] = 8,
         threads: Annotated[int, Field(ge=1)] | None = None,
         gpu_layers: Annotated[int, Field(ge=-1)] = 0,
         tensor_split: Sequence[float] = (),

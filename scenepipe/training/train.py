@@ -2,7 +2,8 @@
 
 Completion-only loss on the scene prompt, base in bfloat16, adapter in float32; each row carries the linkage that its
 reply unfolds. A quarter of the rows also carry an echo drawn from another row, so that echoes do not change the voice.
-The epoch with the lowest dev loss is kept. Writes ``adapters/<model>/`` in one rename: nothing half-written is left under the final name.
+The epoch with the lowest dev loss is kept. Writes ``adapters/<model>/`` in one rename: nothing half-written is left under
+the final name.
 """
 
 from __future__ import annotations
