@@ -19,10 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import xllamacpp
-
 from scenepipe.backends.llama_cpp import LlamaCpp
-from scenepipe.backends.llama_engine import common_params
+from scenepipe.backends.llama_engine import common_params, import_engine
 from scenepipe.contracts import Request
 from scenepipe.mixture import Plan, parse
 from scenepipe.models.fetch import pull
@@ -140,7 +138,7 @@ def main() -> None:
     with asyncio.Runner() as runner:
         runner.run(backend.open(model, [register]))
         adapter = str(gguf_adapter(register, model))
-        server = xllamacpp.Server(common_params(backend.options, str(model.gguf), [adapter], "unused"))
+        server = import_engine().Server(common_params(backend.options, str(model.gguf), [adapter], "unused"))
         measures: list[Measure] = [
             Ours(backend, runner, given.tokens),
             Bare(server, given.tokens, stream=True),

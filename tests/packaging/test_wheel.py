@@ -69,15 +69,33 @@ def test_every_file_of_every_room_is_in_the_wheel(wheel: Path) -> None:
     assert tops == {"scenepipe", next(t for t in tops if t.endswith(".dist-info"))}
 
 
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty environment with the wheel and no extra."""
+    folder = tmp_path_factory.mktemp("installed")
+    run(sys.executable, "-m", "venv", "env", cwd=folder)
+    executable = str(folder / "env" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    run(executable, "-m", "pip", "install", "--quiet", str(wheel), cwd=folder)
+    return executable
+
+
 @pytest.mark.slow
 @pytest.mark.model
 def test_an_empty_environment_runs_a_pipeline_from_the_wheel(
-    wheel: Path, tmp_path: Path, local_model: LocalModel
+    python: str, tmp_path: Path, local_model: LocalModel
 ) -> None:
-    run(sys.executable, "-m", "venv", "env", cwd=tmp_path)
-    python = str(tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin") / "python")
-    run(python, "-m", "pip", "install", "--quiet", str(wheel), cwd=tmp_path)
     (tmp_path / "pipeline.yaml").write_text(PIPELINE, encoding="utf-8")
     printed = run(python, "-c", CODE, cwd=tmp_path, PYTHONUTF8="1")
     assert '"text", "symbol", "emoji", "delta"' in printed
     assert "philosopher" in printed
+
+
+@pytest.mark.slow
+def test_a_missing_extra_names_the_command_with_its_line(python: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [python, "-m", "scenepipe", "check", "quickstart"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    assert 'pip install "scenepipe[local]"' in said.replace("\n", " ")
+    assert "quickstart.yaml:7:" in said.replace("\n", "")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,19 @@ def test_no_prompt_cache_is_on() -> None:
     started = params()
     assert (started.cache_ram_mib, started.n_ctx_checkpoints) == (0, 0)
     assert not any((started.cache_prompt, started.cache_idle_slots))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only libgomp has this setting")
+@pytest.mark.parametrize(("own", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_engine_threads_soon_sleep_unless_told_otherwise(own: dict[str, str], spins: str) -> None:
+    code = (
+        "import os; from scenepipe.backends.llama_engine import import_engine; before = dict(os.environ); "
+        "import_engine(); assert dict(os.environ) == before"
+    )
+    plain = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    environment = {**plain, **own, "OMP_DISPLAY_ENV": "verbose"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 def test_options_out_of_range_are_named_all_at_once() -> None:
