@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import xllamacpp
 
 from scenepipe.backends.llama_cpp import LlamaCpp
-from scenepipe.backends.llama_engine import common_params, has_chat_template
+from scenepipe.backends.llama_engine import common_params, has_chat_template, import_engine
 from scenepipe.errors import ConfigError
+
+xllamacpp = import_engine()
 
 
 def params(adapters: tuple[str, ...] = (), **options: Any) -> Any:
