@@ -8,7 +8,6 @@ and they become its JSON Schema. A constructor only keeps its options; heavy wor
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
@@ -143,19 +142,6 @@ class Context:
             await self._backend_ready()
         assert self.resources.backend is not None, "checked when the pipeline was built"
         return self.resources.backend
-
-    def seconds_left(self) -> float | None:
-        """Seconds until the deadline, None without one.
-
-        Raises:
-            DeadlineError: it has passed.
-        """
-        if self.deadline is None:
-            return None
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineError("the deadline of this run has passed; raise deadline_s")
-        return left
 
 
 @runtime_checkable
