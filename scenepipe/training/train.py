@@ -250,6 +250,7 @@ def main() -> None:
         seed=given.seed,
     )
     print(json.dumps(receipt["figures"]))
+    print(f"name it in {given.folder / 'register.yaml'} under adapters:  {base.id}: adapters/{base.id}")
 
 
 if __name__ == "__main__":
