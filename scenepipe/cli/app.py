@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scenepipe.cli import check, doctor, draw, explain, memory, model, register, run, schema
+from scenepipe.cli import check, doctor, draw, evaluation, explain, memory, model, register, run, schema, training
 from scenepipe.cli.guard import Guarded
 
 app = typer.Typer(
@@ -23,7 +23,9 @@ app.command("draw", no_args_is_help=True)(draw.draw)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(model.app, name="model", help="Models of the catalogue: list them, pull one.")
-app.add_typer(register.app, name="register", help="Registers: list, check, start a new one, export.")
+register.app.command("train")(training.train)
+register.app.command("eval")(evaluation.evaluate)
+app.add_typer(register.app, name="register", help="Registers: list, start a new one, train, check, export.")
 app.add_typer(memory.app, name="memory", help="What an archive remembers.")
 
 

@@ -100,7 +100,7 @@ def check(
     from scenepipe.register import check_register
 
     found = find(register, path)
-    findings = [*check_register(found, _model(model) if model is not None else None), *few_rows(found)]
+    findings = [*check_register(found, local_model(model) if model is not None else None), *few_rows(found)]
     errors = [finding for finding in findings if finding.level == "error"]
     if as_json:
         facts = {"name": found.name, "folder": str(found.folder), "ok": not errors}
@@ -140,7 +140,8 @@ def few_rows(register: Register) -> list[Finding]:
     ]
 
 
-def _model(given: str) -> Any:
+def local_model(given: str) -> Any:
+    """The model of this catalogue id, fetched where it is not here yet."""
     from scenepipe.cli.meter import Meter
     from scenepipe.models import fetch
 
@@ -178,7 +179,7 @@ def export(
     from scenepipe.models.gguf_lora import gguf_adapter
 
     found = find(register, path)
-    written = gguf_adapter(found, _model(model))
+    written = gguf_adapter(found, local_model(model))
     try:
         with written.open("rb") as source, output.open("xb") as target:
             shutil.copyfileobj(source, target)

@@ -1,257 +1,189 @@
-"""Train a register's LoRA adapter on its own examples: ``python -m scenepipe.training.train registers/poet``.
+"""Train a register's LoRA adapter on its own examples, with PEFT and TRL.
 
-Completion-only loss on the scene prompt, base in bfloat16, adapter in float32; each row carries the linkage that its
-reply unfolds. A quarter of the rows also carry an echo drawn from another row, so that echoes do not change the voice.
-The epoch with the lowest dev loss is kept. Writes ``adapters/<model>/`` in one rename: nothing half-written is left under
-the final name.
+Completion-only loss on the scene prompt; each row carries the linkage that its reply unfolds. The evaluation with the
+lowest dev loss is kept. A run that was cut short goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import math
-import random
 import shutil
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scenepipe.errors import RegisterError
-from scenepipe.prompt import PROMPT_VERSION, ScenePrompt
+from scenepipe.register import EXAMPLES_FILE, Example, Register, examples
+from scenepipe.training.adapter_folder import Trained, folded_weights, write_adapter
+from scenepipe.training.curve import Point
+from scenepipe.training.rows import Row, encode_rows
+from scenepipe.training.settings import TrainSettings
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-ECHO_SHARE = 0.25
+if TYPE_CHECKING:
+    from scenepipe.training.trainer import Progress, VoiceTrainer
 
-
-def encode_row(tokenizer: Any, row: dict[str, Any], echo: str | None) -> tuple[list[int], list[int]]:
-    """Token ids and labels of one example; labels are -100 on the prompt, so only the reply is learnt."""
-    prompt = ScenePrompt(row["text"], row["language"], row["linkage"], (echo,) if echo else ()).render()
-    head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(" " + row["reply"], add_special_tokens=False)["input_ids"]
-    ids = [tokenizer.bos_token_id, *head, *tail, tokenizer.eos_token_id]
-    return ids, [-100] * (1 + len(head)) + [*tail, tokenizer.eos_token_id]
+PACKAGES = ("torch", "transformers", "peft", "trl")
 
 
-def batches(rows: list[tuple[list[int], list[int]]], size: int, pad: int, torch: Any) -> list[tuple[Any, Any, Any]]:
-    """Padded (ids, mask, labels) tensors, each [size, longest]."""
-    out = []
-    for start in range(0, len(rows), size):
-        part = rows[start : start + size]
-        longest = max(len(ids) for ids, _ in part)
-        ids = torch.tensor([i + [pad] * (longest - len(i)) for i, _ in part])
-        mask = torch.tensor([[1] * len(i) + [0] * (longest - len(i)) for i, _ in part])
-        labels = torch.tensor([y + [-100] * (longest - len(y)) for _, y in part])
-        out.append((ids, mask, labels))
-    return out
+@dataclass(frozen=True)
+class Base:
+    """The model that is trained on.
 
-
-def reply_loss(model: Any, ids: Any, mask: Any, labels: Any, torch: Any) -> Any:
-    """Mean cross-entropy (nats) over the learnt tokens.
-
-    The head is applied to those positions alone: with 262,144 pieces it is most of a small model's arithmetic.
+    Args:
+        id: its catalogue id.
+        folder: safetensors weights, config and tokenizer.
+        sha256, tokenizer_sha256: of the model as the catalogue knows it; they go into the receipt.
     """
-    base = model.get_base_model()
-    hidden = base.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
-    target = labels[:, 1:]
-    learnt = target != -100
-    return torch.nn.functional.cross_entropy(base.lm_head(hidden[learnt]).float(), target[learnt])
 
-
-def loss_of(model: Any, data: list[tuple[Any, Any, Any]], torch: Any) -> float:
-    """Mean loss per learnt token over all batches, in nats."""
-    model.eval()
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for ids, mask, labels in data:
-            n = int((labels[:, 1:] != -100).sum())
-            total += float(reply_loss(model, ids, mask, labels, torch)) * n
-            count += n
-    model.train()
-    return total / count
+    id: str
+    folder: Path
+    sha256: str
+    tokenizer_sha256: str
 
 
 def train(
-    folder: Path,
-    base: Path,
-    model_id: str,
-    *,
-    base_facts: dict[str, Any],
-    rank: int,
-    rate: float,
-    epochs: int,
-    batch: int,
-    seed: int,
+    register: Register, base: Base, settings: TrainSettings, *, resume: bool = True, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Train and save; returns the receipt. ``base`` is a folder of safetensors weights.
+    """Train and save the adapter; returns its receipt.
+
+    Args:
+        resume: go on from the checkpoints of a run with the same data and settings, if there are any.
+        progress: called after every step and evaluation.
 
     Raises:
-        RegisterError: there is nothing to learn from, or the loss stopped being a number.
+        RegisterError: nothing to learn from, rows whose labels are all masked, a loss that is no number, a full disk.
     """
-    import peft
-    import torch
-    import transformers
+    from scenepipe.training.trainer import last_checkpoint, make_trainer
 
-    random.seed(seed)
-    torch.manual_seed(seed)
-    rows = [json.loads(line) for line in (folder / "examples.jsonl").read_text(encoding="utf-8").splitlines()]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="eager")
-    config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=list(TARGETS), task_type="CAUSAL_LM"
+    started = time.monotonic()
+    split = _split(register)
+    work = _work_folder(register, base, settings, resume=resume)
+    checkpoint = last_checkpoint(work)
+    model, tokenizer = load_base(base.folder, settings)
+    rows = _encoded(tokenizer, split, settings)
+    trainer = make_trainer(
+        _adapted(model, settings), tokenizer, rows["train"], rows["dev"], settings, work, progress or _silent
     )
-    model = peft.get_peft_model(model, config)
-    split = {name: [row for row in rows if row["split"] == name] for name in ("train", "dev", "test")}
-    if not split["train"] or not split["dev"]:
-        raise RegisterError(f"{folder.name}: examples.jsonl needs rows of split train and of split dev")
-    pad = tokenizer.pad_token_id or 0
-    held = {n: batches([encode_row(tokenizer, r, None) for r in split[n]], batch, pad, torch) for n in ("dev", "test")}
-    steps = epochs * math.ceil(len(split["train"]) / batch)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=rate, weight_decay=0.0)
-    schedule = transformers.get_cosine_schedule_with_warmup(optimizer, steps // 20 + 1, steps)
-    started, curve, best, kept = time.monotonic(), [], math.inf, {}
-    base_dev = loss_of(model, held["dev"], torch)
-    print(f"{folder.name}: {len(split['train'])} rows, {steps} steps, dev loss of the base {base_dev:.3f}", flush=True)
-    for epoch in range(epochs):
-        order = random.sample(split["train"], len(split["train"]))
-        coded = [
-            encode_row(tokenizer, r, random.choice(order)["text"] if random.random() < ECHO_SHARE else None)
-            for r in order
-        ]
-        for number, (ids, mask, labels) in enumerate(batches(coded, batch, pad, torch)):
-            loss = reply_loss(model, ids, mask, labels, torch)
-            if not torch.isfinite(loss):
-                raise RegisterError(
-                    f"{folder.name}: the loss is {loss.item()} in epoch {epoch + 1}; lower the rate {rate:g}"
-                )
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            if number % 10 == 0:
-                print(
-                    f"  epoch {epoch + 1} step {number} loss {loss.item():.3f} {time.monotonic() - started:.0f} s",
-                    flush=True,
-                )
-        dev = loss_of(model, held["dev"], torch)
-        curve.append(round(dev, 4))
-        print(f"  epoch {epoch + 1}: dev loss {dev:.4f}", flush=True)
-        if dev < best:
-            best = dev
-            kept = {k: v.detach().clone() for k, v in peft.get_peft_model_state_dict(model).items()}
-    peft.set_peft_model_state_dict(model, kept)
-    figures = {
-        "dev_loss_base": round(base_dev, 4),
-        "dev_loss_by_epoch": curve,
-        "test_loss": round(loss_of(model, held["test"], torch), 4),
-    }
-    return save(
-        folder,
-        model_id,
-        kept,
-        config,
-        base_facts,
-        figures,
-        {
-            "rank": rank,
-            "alpha": 2 * rank,
-            "rate": rate,
-            "epochs": epochs,
-            "batch": batch,
-            "seed": seed,
-            "rows": len(split["train"]),
-            "seconds": round(time.monotonic() - started),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "peft": peft.__version__,
-        },
-    )
-
-
-def save(
-    folder: Path,
-    model_id: str,
-    weights: dict[str, Any],
-    config: Any,
-    base_facts: dict[str, Any],
-    figures: dict[str, Any],
-    training: dict[str, Any],
-) -> dict[str, Any]:
-    """Write the adapter (float16 safetensors), its PEFT config and its receipt; returns the receipt."""
-    import torch
-    from safetensors.torch import save_file
-
-    final = folder / "adapters" / model_id
-    building = final.with_name(final.name + ".part")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    save_file({k: v.to(torch.float16).contiguous() for k, v in weights.items()}, building / "adapter_model.safetensors")
-    plain = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model_id,
-        "r": config.r,
-        "lora_alpha": config.lora_alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "use_rslora": False,
-        "use_dora": False,
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "target_modules": sorted(TARGETS),
-    }
-    (building / "adapter_config.json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    receipt = {
-        "receipt": 1,
-        "model": model_id,
-        "prompt_version": PROMPT_VERSION,
-        "base": base_facts,
-        "adapter_sha256": _sha256(building / "adapter_model.safetensors"),
-        "data_sha256": _sha256(folder / "examples.jsonl"),
-        "training": training,
-        "figures": figures,
-    }
-    (building / "receipt.json").write_text(json.dumps(receipt, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
-    building.rename(final)
+    figures: dict[str, Any] = {"dev_loss_base": _loss(trainer, rows["dev"])}
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except OSError as error:
+        raise RegisterError(
+            f"a checkpoint in {work} could not be written: {error.strerror or error}; make room and run the same "
+            "command again, it goes on from the last whole one"
+        ) from None
+    figures |= {name + "_loss": _loss(trainer, rows[name]) for name in ("dev", "test") if rows[name]}
+    figures |= {"steps": trainer.state.global_step, "best_step": trainer.state.best_global_step}
+    record = _record(rows, settings, round(time.monotonic() - started), resumed=checkpoint is not None)
+    trained = Trained(folded_weights(trainer.model), figures, record, _curve(trainer))
+    facts = {"sha256": base.sha256, "tokenizer_sha256": base.tokenizer_sha256}
+    receipt = write_adapter(register.folder, base.id, facts, trained, settings)
+    shutil.rmtree(work, ignore_errors=True)
     return receipt
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def load_base(folder: Path, settings: TrainSettings) -> tuple[Any, Any]:
+    """The frozen base and its tokenizer. Only safetensors weights are read."""
+    import torch
+    import transformers
 
-
-def main() -> None:
-    """Command line; fetches the base and turns it into safetensors once."""
-    from scenepipe.models import fetch
-    from scenepipe.models.dequantise import safetensors_of
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="gemma-3-270m")
-    parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-4)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=7)
-    given = parser.parse_args()
-    base = fetch.local(given.model) or fetch.pull(given.model, say=print)
-    receipt = train(
-        given.folder.resolve(),
-        safetensors_of(base),
-        base.id,
-        base_facts={"sha256": base.sha256, "tokenizer_sha256": base.tokenizer_sha256},
-        rank=given.rank,
-        rate=given.rate,
-        epochs=given.epochs,
-        batch=given.batch,
-        seed=given.seed,
+    transformers.utils.logging.disable_progress_bar()
+    transformers.set_seed(settings.seed)
+    cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    if cuda and not torch.cuda.is_available():
+        raise RegisterError("device: cuda was given and torch sees no CUDA device; use device: auto or cpu")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, settings.dtype), attn_implementation="eager", use_safetensors=True
     )
-    print(json.dumps(receipt["figures"]))
-    print(f"name it in {given.folder / 'register.yaml'} under adapters:  {base.id}: adapters/{base.id}")
+    return model.to("cuda" if cuda else "cpu"), transformers.AutoTokenizer.from_pretrained(folder)
 
 
-if __name__ == "__main__":
-    main()
+def _split(register: Register) -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = {"train": [], "dev": [], "test": []}
+    for row in examples(register):
+        if row.reply.strip():
+            found[row.split].append(row)
+    if not found["train"] or not found["dev"]:
+        raise RegisterError(
+            f"{register.name}: {EXAMPLES_FILE} needs rows with a reply of split train and of split dev; "
+            f"it has {len(found['train'])} and {len(found['dev'])}"
+        )
+    return found
+
+
+def _encoded(tokenizer: Any, split: Mapping[str, Sequence[Example]], settings: TrainSettings) -> dict[str, list[Row]]:
+    """Rows of each split; echoes stand in the training rows alone, so that dev losses compare."""
+    most, seed = settings.max_tokens, settings.seed
+    coded = {name: encode_rows(tokenizer, split[name], max_tokens=most) for name in ("dev", "test")}
+    share = settings.echo_share
+    return coded | {"train": encode_rows(tokenizer, split["train"], max_tokens=most, echo_share=share, seed=seed)}
+
+
+def _adapted(model: Any, settings: TrainSettings) -> Any:
+    import peft
+
+    config = peft.LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.scaled_alpha,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        alpha_pattern=dict(settings.alpha_pattern),
+        target_modules=list(settings.targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError as error:
+        raise RegisterError(f"targets {', '.join(settings.targets)} do not fit this model: {error}") from None
+
+
+def _work_folder(register: Register, base: Base, settings: TrainSettings, *, resume: bool) -> Path:
+    """Where checkpoints lie; emptied where they are of other data, settings or base."""
+    work = register.folder / "adapters" / f".{base.id}.training"
+    data = hashlib.sha256((register.folder / EXAMPLES_FILE).read_bytes()).hexdigest()
+    of = json.dumps({"data": data, "base": base.sha256, "settings": settings.model_dump(mode="json")}, sort_keys=True)
+    note = work / "run.json"
+    if not (resume and note.is_file() and note.read_text(encoding="utf-8") == of):
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        note.write_text(of, encoding="utf-8")
+    return work
+
+
+def _loss(trainer: VoiceTrainer, rows: Sequence[Row]) -> float:
+    """Mean loss per learnt token, nats."""
+    from scenepipe.training.trainer import dataset
+
+    return round(float(trainer.evaluate(dataset(rows))["eval_loss"]), 4)
+
+
+def _curve(trainer: VoiceTrainer) -> list[Point]:
+    """Losses by step, but for the evaluations before and after training."""
+    history = [entry for entry in trainer.state.log_history if entry["step"] > 0]
+    last = trainer.state.global_step
+    points = [Point(entry["step"], entry.get("loss"), entry.get("eval_loss")) for entry in history]
+    dev = {p.step: p.dev for p in reversed(points) if p.dev is not None and p.step < last}
+    return [p for p in points if p.train is not None] + [Point(step, None, loss) for step, loss in sorted(dev.items())]
+
+
+def _record(
+    rows: Mapping[str, Sequence[Row]], settings: TrainSettings, seconds: int, *, resumed: bool
+) -> dict[str, Any]:
+    learnt = sum(row.learnt for row in rows["train"])
+    return {
+        **settings.model_dump(mode="json"),
+        "rows": len(rows["train"]),
+        "learnt_tokens": learnt,
+        "prompt_tokens": sum(len(row.ids) for row in rows["train"]) - learnt,
+        "seconds": seconds,
+        "resumed": resumed,
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _silent(step: int, steps: int, figures: dict[str, float]) -> None:
+    """Nobody watches."""
