@@ -5,5 +5,8 @@ if __name__ != "scenepipe.memory":
 
 ARCHIVES = {
     "memory": "scenepipe.memory.memory:MemoryArchive",
+    "postgres": "scenepipe.memory.postgres:PostgresArchive",
+    "qdrant": "scenepipe.memory.qdrant:QdrantArchive",
+    "qdrant-edge": "scenepipe.memory.qdrant_edge:QdrantEdgeArchive",
     "sqlite": "scenepipe.memory.sqlite:SqliteArchive",
 }

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from scenepipe.contracts import Appended, Encounter, Hit, Query, Verification
+from scenepipe.memory import candidates
+from scenepipe.memory.candidates import Candidate
+from scenepipe.memory.records import analysis_of
 from scenepipe.memory.vectors import VectorIndex
-from scenepipe.recall import (
-    Proposals,
-    archived,
-    lemma_of,
-    query_keys,
-    rank,
-    refuse_orphans,
-    repeated,
-    symbol_keys,
-    utc,
-)
+from scenepipe.recall import Proposals, archived, lemma_of, rank, refuse_orphans, repeated, symbol_keys, utc
 from scenepipe.scene import Hypertoken, Scene
 
 
@@ -52,7 +44,7 @@ class MemoryArchive:
 
     def _keep(self, scene: Scene) -> bool:
         analyses = self._scenes.setdefault(scene.id, {})
-        analysis = scene.analysis.id if scene.analysis else ""
+        analysis = analysis_of(scene)
         if analysis in analyses:
             return False
         analyses[analysis] = scene
@@ -72,26 +64,28 @@ class MemoryArchive:
         return rank(query, self._propose(query), self._latest)
 
     def _propose(self, query: Query) -> Proposals:
-        scenes = {i: s for i, s in self._latest(self._scenes).items() if s.origin.namespace == query.namespace}
+        stored = self._documents(query.namespace)
+        weights = candidates.telling(_counts(query, stored), len(stored))
         if query.chat is not None:
-            here = {
-                e.scene_id for e in self._encounters.values() if (e.namespace, e.chat) == (query.namespace, query.chat)
-            }
-            scenes = {i: s for i, s in scenes.items() if i in here}
-        mine = set(query_keys(query))
-        lemmas = {lemma_of(key) for key in mine}
-        keys = {i: set(symbol_keys(s)) for i, s in scenes.items()}
-        words = {i: {lemma_of(key) for key in found} & lemmas for i, found in keys.items()}
-        rarity = Counter(word for found in words.values() for word in found)
-        shared = [i for i in reversed(scenes) if words[i]]
+            here = self._in_chat(query)
+            stored = [scene for scene in stored if scene.id in here]
         index = self._vectors.get((query.namespace, query.encoder or ""))
-        limit = len(self._scenes) + 1
-        return Proposals(
-            same=[i for i, s in scenes.items() if _may_be_same(query, s)],
-            symbols=sorted(shared, key=lambda i: (-len(keys[i] & mine), -len(words[i]))),
-            words=sorted(shared, key=lambda i: -math.fsum(math.log1p(len(scenes) / rarity[w]) for w in words[i])),
-            near=index.search(query.vector, limit, scenes) if index and query.vector else {},
+        allowed = None if query.chat is None else {scene.id for scene in stored}
+        return candidates.proposals(
+            query,
+            weights=weights,
+            same=[Candidate(s.id, s.created.isoformat()) for s in stored if _may_be_same(query, s)],
+            shared=[Candidate(s.id, s.created.isoformat(), symbol_keys(s)) for s in stored] if weights else (),
+            near=index.search(query.vector, candidates.pool(query), allowed) if index and query.vector else {},
         )
+
+    def _documents(self, namespace: str) -> list[Scene]:
+        every = (scene for analyses in self._scenes.values() for scene in analyses.values())
+        return [scene for scene in every if scene.origin.namespace == namespace]
+
+    def _in_chat(self, query: Query) -> set[str]:
+        place = (query.namespace, query.chat)
+        return {e.scene_id for e in self._encounters.values() if (e.namespace, e.chat) == place}
 
     async def encounters(self, scene_ids: Sequence[str] | None = None) -> Sequence[Encounter]:
         wanted = None if scene_ids is None else set(scene_ids)
@@ -112,6 +106,12 @@ class MemoryArchive:
 
     async def verify(self) -> Verification:
         return Verification(scenes=sum(map(len, self._scenes.values())), encounters=len(self._encounters))
+
+
+def _counts(query: Query, stored: Sequence[Scene]) -> Counter[str]:
+    """How many of these analyses have each lemma of the query."""
+    asked = set(candidates.asked_lemmas(query))
+    return Counter(lemma for scene in stored for lemma in asked & set(map(lemma_of, symbol_keys(scene))))
 
 
 def _may_be_same(query: Query, scene: Scene) -> bool:

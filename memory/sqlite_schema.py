@@ -1,4 +1,4 @@
-"""The SQLite file of an archive: its tables, how it is opened, which files are refused, what its errors mean."""
+"""The SQLite file of an archive: how it is made and opened, which files are refused, what its errors mean."""
 
 from __future__ import annotations
 
@@ -13,68 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from scenepipe.errors import ArchiveError
+from scenepipe.memory.sql_rows import is_damage
+from scenepipe.memory.sql_tables import META
 
 APPLICATION_ID = 0x53434E50
 SCHEMA = 1
 BUSY_SECONDS = 60
-
-META = sa.MetaData()
-
-SCENES = sa.Table(
-    "scenes",
-    META,
-    sa.Column("seq", sa.Integer, primary_key=True, comment="order of writing; survives VACUUM"),
-    sa.Column("id", sa.Text, sa.CheckConstraint("id <> ''"), nullable=False),
-    sa.Column("analysis", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False),
-    sa.Column("key", sa.Text, sa.CheckConstraint("key <> ''"), nullable=False),
-    sa.Column("linkage", sa.Text, nullable=False),
-    sa.Column("chain", sa.Text, nullable=False),
-    sa.Column("code", sa.Text),
-    sa.Column("created", sa.Text, nullable=False),
-    sa.Column("encoder", sa.Text),
-    sa.Column("vector", sa.LargeBinary),
-    sa.Column("digest", sa.LargeBinary, sa.CheckConstraint("length(digest) = 16"), nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("json", sa.Text, nullable=False),
-    sa.UniqueConstraint("id", "analysis"),
-    sa.CheckConstraint("(vector IS NULL) = (encoder IS NULL)"),
-    sa.Index("scenes_key", "namespace", "key"),
-    sa.Index("scenes_chain", "namespace", "chain"),
-    sa.Index("scenes_encoder", "namespace", "encoder", "seq"),
-    sqlite_strict=True,
-)
-
-SYMBOLS = sa.Table(
-    "symbols",
-    META,
-    sa.Column("namespace", sa.Text, primary_key=True),
-    sa.Column("lemma", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("seq", sa.Integer, sa.ForeignKey("scenes.seq"), primary_key=True),
-    sqlite_strict=True,
-    sqlite_with_rowid=False,
-)
-
-ENCOUNTERS = sa.Table(
-    "encounters",
-    META,
-    sa.Column("id", sa.Text, sa.CheckConstraint("id <> ''"), primary_key=True),
-    sa.Column("scene_id", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, sa.CheckConstraint("kind IN ('met', 'spoken', 'linked', 'forgotten')"), nullable=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False),
-    sa.Column("run", sa.Text, nullable=False),
-    sa.Column("user", sa.Text),
-    sa.Column("chat", sa.Text),
-    sa.Column("turn", sa.Integer),
-    sa.Column("analysis", sa.Text),
-    sa.Column("data", sa.Text, nullable=False),
-    sa.Column("digest", sa.LargeBinary, sa.CheckConstraint("length(digest) = 16"), nullable=False),
-    sa.Index("encounters_scene", "scene_id", "at", "id"),
-    sa.Index("encounters_chat", "namespace", "chat", "scene_id"),
-    sqlite_strict=True,
-)
 
 # A scene has a row per analysis, so its id is no key that a foreign key could name; the trigger stands for one.
 _TRIGGERS = (
@@ -88,11 +32,6 @@ _TRIGGERS = (
         for verb in ("UPDATE", "DELETE")
     ),
 )
-
-_WORDS = """CREATE VIRTUAL TABLE words USING fts5(
-    lemmas, content='', tokenize="unicode61 remove_diacritics 0 tokenchars '_'")"""
-
-_UNINDEXED = "SELECT EXISTS (SELECT 1 FROM scenes WHERE seq NOT IN (SELECT rowid FROM words))"
 
 _PRAGMAS = (
     "foreign_keys=ON",
@@ -135,13 +74,6 @@ def named(path: Path) -> Iterator[None]:
         raise ArchiveError(f"archive {path}: {error}") from error
 
 
-def is_damage(error: BaseException | None) -> bool:
-    """Does this error say that the file itself is broken?"""
-    cause = getattr(error, "orig", None)
-    code = str(getattr(cause, "sqlite_errorname", ""))
-    return code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode to UTF-8" in str(cause)
-
-
 def prepare_file(path: Path) -> None:
     """Make the folders (0700) and the file (0600), or refuse what is there and is no SQLite file.
 
@@ -173,8 +105,7 @@ def make_engine(path: Path) -> sa.Engine:
 def transaction(engine: sa.Engine, begin: str) -> Iterator[sa.Connection]:
     """``BEGIN`` for one snapshot to read, ``BEGIN IMMEDIATE`` to write.
 
-    Only a write is committed, and only when the block does not raise. A COMMIT after reading would let the word index
-    look at its pages once more, which fails on a damaged file that could be read.
+    Only a write is committed, and only when the block does not raise: reading never writes.
     """
     with engine.connect() as connection:
         connection.exec_driver_sql(begin)
@@ -183,11 +114,11 @@ def transaction(engine: sa.Engine, begin: str) -> Iterator[sa.Connection]:
             connection.commit()
 
 
-def prepare(engine: sa.Engine, path: Path) -> tuple[bool, bool]:
+def prepare(engine: sa.Engine, path: Path) -> bool:
     """Set the connection up, check whose file it is, create the tables in a new one.
 
     Returns:
-        Whether the file is whole, and whether it has a word index.
+        Whether the file is whole.
 
     Raises:
         ArchiveError: another program's file, or a newer schema.
@@ -199,13 +130,13 @@ def prepare(engine: sa.Engine, path: Path) -> tuple[bool, bool]:
     with transaction(engine, "BEGIN") as connection:
         new = _identify(connection, path)
     if not whole:
-        return False, False
+        return False
     _set_journal(engine, path)
     if new:
         with transaction(engine, "BEGIN IMMEDIATE") as connection:
             if _identify(connection, path):
                 _create(connection)
-    return True, _word_index(engine, path)
+    return True
 
 
 def _readable(engine: sa.Engine, path: Path) -> bool:
@@ -269,43 +200,3 @@ def _create(connection: sa.Connection) -> None:
         connection.exec_driver_sql(trigger)
     connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
     connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA}")
-
-
-def _word_index(engine: sa.Engine, path: Path) -> bool:
-    """Create the FTS5 index where this SQLite has it, and add rows that a build without it wrote."""
-    with transaction(engine, "BEGIN") as connection:
-        if not any(row[0] == "fts5" for row in connection.exec_driver_sql("PRAGMA module_list")):
-            return False
-        present = sa.inspect(connection).has_table("words")
-        if present and not connection.exec_driver_sql(_UNINDEXED).scalar_one():
-            return True
-    if not os.access(path, os.W_OK):
-        return present
-    with transaction(engine, "BEGIN IMMEDIATE") as connection:
-        if not sa.inspect(connection).has_table("words"):
-            connection.exec_driver_sql(_WORDS)
-        _index_missing(connection)
-    return True
-
-
-def _index_missing(connection: sa.Connection) -> None:
-    rows = connection.exec_driver_sql(
-        "SELECT seq, scenes.namespace, lemma FROM scenes LEFT JOIN symbols USING (seq) "
-        "WHERE seq NOT IN (SELECT rowid FROM words)"
-    ).all()
-    documents: dict[int, list[str]] = {}
-    for seq, namespace, lemma in rows:
-        words = documents.setdefault(seq, [namespace_token(namespace)])
-        words += [word_token(lemma)] if lemma is not None else []
-    for seq, words in documents.items():
-        connection.exec_driver_sql("INSERT INTO words (rowid, lemmas) VALUES (?, ?)", (seq, " ".join(words)))
-
-
-def word_token(lemma: str) -> str:
-    """One FTS5 token for a lemma, whatever characters it has."""
-    return "".join(c if c.isalnum() else "_" for c in lemma.casefold()) or "_"
-
-
-def namespace_token(namespace: str) -> str:
-    """A token that no lemma has; it keeps namespaces apart inside one word index."""
-    return "__" + namespace.encode().hex()

@@ -14,30 +14,21 @@ SIMILARITY_FLOOR = 0.35
 
 
 class VectorIndex:
-    """Grows by `add`; rows are signed bytes as `scenepipe.scene.Vector` keeps them."""
+    """Grows by `add`; rows are signed bytes as `scenepipe.scene.Vector` keeps them. Only equal lengths are compared."""
 
     def __init__(self) -> None:
-        self._ids: list[str] = []
-        self._rows: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
+        self._blocks: dict[int, _Block] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return sum(len(block.ids) for block in self._blocks.values())
 
     def add(self, ids: Sequence[str], vectors: Sequence[bytes]) -> None:
-        """Append rows. The first row fixes the dimension; rows of another length are damaged and left out."""
-        if not self._ids and vectors:
-            self._rows = np.empty((0, len(vectors[0])), np.float32)
-        kept = [(i, v) for i, v in zip(ids, vectors, strict=True) if len(v) == self._rows.shape[1]]
-        if not kept:
-            return
-        fresh = np.frombuffer(b"".join(v for _, v in kept), np.int8).reshape(len(kept), -1)
-        start, end = len(self._ids), len(self._ids) + len(kept)
-        if end > len(self._rows):
-            grown = np.empty((max(end, 2 * len(self._rows), 256), self._rows.shape[1]), np.float32)
-            grown[:start] = self._rows[:start]
-            self._rows = grown
-        self._rows[start:end] = _unit(fresh.astype(np.float32))
-        self._ids += [i for i, _ in kept]
+        """Append rows."""
+        rows: dict[int, list[tuple[str, bytes]]] = {}
+        for name, vector in zip(ids, vectors, strict=True):
+            rows.setdefault(len(vector), []).append((name, vector))
+        for dim, found in rows.items():
+            self._blocks.setdefault(dim, _Block(dim)).add(found)
 
     def search(self, vector: bytes, limit: int, allowed: Container[str] | None = None) -> dict[str, float]:
         """Cosine by id of the nearest rows, nearest first, nothing below `SIMILARITY_FLOOR`.
@@ -46,17 +37,37 @@ class VectorIndex:
             limit: how many rows are looked at; several analyses of one scene count once.
             allowed: ids that may be found; all for None.
         """
-        if not self._ids or len(vector) != self._rows.shape[1]:
-            return {}
-        cosines = self._rows[: len(self._ids)] @ _unit(np.frombuffer(vector, np.int8).astype(np.float32))
+        block = self._blocks.get(len(vector))
+        return block.search(vector, limit, allowed) if block else {}
+
+
+class _Block:
+    """Rows of one length."""
+
+    def __init__(self, dim: int) -> None:
+        self.ids: list[str] = []
+        self._rows: npt.NDArray[np.float32] = np.empty((0, dim), np.float32)
+
+    def add(self, rows: Sequence[tuple[str, bytes]]) -> None:
+        fresh = np.frombuffer(b"".join(vector for _, vector in rows), np.int8).reshape(len(rows), -1)
+        start, end = len(self.ids), len(self.ids) + len(rows)
+        if end > len(self._rows):
+            grown = np.empty((max(end, 2 * len(self._rows), 256), self._rows.shape[1]), np.float32)
+            grown[:start] = self._rows[:start]
+            self._rows = grown
+        self._rows[start:end] = _unit(fresh.astype(np.float32))
+        self.ids += [name for name, _ in rows]
+
+    def search(self, vector: bytes, limit: int, allowed: Container[str] | None) -> dict[str, float]:
+        cosines = self._rows[: len(self.ids)] @ _unit(np.frombuffer(vector, np.int8).astype(np.float32))
         near = np.flatnonzero(cosines >= SIMILARITY_FLOOR)
         if allowed is not None:
-            near = near[[self._ids[row] in allowed for row in near]] if len(near) else near
+            near = near[[self.ids[row] in allowed for row in near]] if len(near) else near
         if len(near) > limit:
             near = near[np.argpartition(-cosines[near], limit)[:limit]]
         found: dict[str, float] = {}
         for row in near[np.argsort(-cosines[near], kind="stable")]:
-            found.setdefault(self._ids[row], min(1.0, float(cosines[row])))
+            found.setdefault(self.ids[row], min(1.0, float(cosines[row])))
         return found
 
 

@@ -7,6 +7,7 @@ STAGES = {
     "sentencepiece": "scenepipe.modules.sentencepiece:SentencePieceTokenizer",
     "hf-tokenizer": "scenepipe.modules.hf_tokenizer:HFTokenizer",
     "rule-scene": "scenepipe.modules.rule_scene:RuleScene",
+    "llm-scene": "scenepipe.modules.llm_scene:LlmScene",
     "route": "scenepipe.modules.route:Route",
     "recall": "scenepipe.modules.recall:Recall",
     "decode": "scenepipe.modules.decode:Decode",

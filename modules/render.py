@@ -3,7 +3,7 @@
 * text: what was said; without a reply, the text itself
 * symbol: the linkage joined, ``дрожьтишинавход``
 * emoji: each register's emoji once per 0.2 of its weight (at least once), then a face for valence and arousal
-* delta: the Δ-answer, the scene's address and what was unfolded there: ``Δ41@c0 (дрожь, порог) ⟶ дрожь → тишина → вход``
+* delta: the Δ-answer, the scene's address and what was unfolded there: ``Δ41@c1 (дрожь, порог) ⟶ дрожь → тишина → вход``
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from scenepipe.analysis.builder import SceneBuilder, SceneText
 from scenepipe.contracts import Context, Resources
@@ -21,6 +21,8 @@ class RuleScene:
 
     Args:
         associations: associated symbols in the hyperscene, 0 to 12; the linkage draws on them.
+        stress: ``dictionary`` reads stress, metre and rhyme with the packages of ``[stress]``; ``off`` reads the text's own
+            stress marks alone.
         batch_size: scenes read at once.
 
     Raises:
@@ -35,7 +37,9 @@ class RuleScene:
     requires: ClassVar[dict[str, str]] = {}
     version: ClassVar[str] = "1"
 
-    def __init__(self, *, associations: int = 3, batch_size: int = 64) -> None:
+    def __init__(
+        self, *, associations: int = 3, stress: Literal["off", "dictionary"] = "off", batch_size: int = 64
+    ) -> None:
         faults = []
         if not 0 <= associations <= MOST_ASSOCIATIONS:
             faults.append(Fault("associations", f"{associations} was given; possible: 0 to {MOST_ASSOCIATIONS}"))
@@ -45,16 +49,19 @@ class RuleScene:
             raise ConfigError(faults, "rule-scene")
         self.batch_size = batch_size
         self._associations = associations
+        self._stress = stress
         self._builder: SceneBuilder | None = None
 
     def open(self, resources: Resources) -> None:
         """Load the lexicon, its vectors for this encoder, and the codebook.
 
         Raises:
-            ConfigError, ModelError: a data file is damaged.
+                ConfigError, ModelError: a data file is damaged.
+            MissingExtraError: the packages of ``[stress]`` are not installed.
         """
         from scenepipe.analysis.codebook import shipped_codebook
         from scenepipe.analysis.lexicon import shipped_lexicon
+        from scenepipe.analysis.stress import open_stresser
 
         lexicon, encoder = shipped_lexicon(), resources.encoder
         vectors: Any = None
@@ -68,6 +75,7 @@ class RuleScene:
             vectors=vectors,
             codebook=shipped_codebook(),
             associations=self._associations,
+            stresser=open_stresser(self._stress),
         )
 
     def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scenepipe.analysis.model_answer import SceneAnswer
 from scenepipe.errors import RegisterError, did_you_mean
 from scenepipe.mixture import REGISTER_NAME
 from scenepipe.models.receipt import AdapterFolder, file_mismatches, messages, mismatches, read_receipt, read_text
+from scenepipe.prompt import ScenePrompt
+from scenepipe.scene_prompt import SceneRequest
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
+
+Kind = Literal["voice", "scene"]
 
 CARD_FILE = "register.yaml"
 EXAMPLES_FILE = "examples.jsonl"
@@ -27,7 +33,7 @@ _MOST_FAULTS = 50
 
 @dataclass(frozen=True)
 class Register:
-    """One voice.
+    """One adapter with its card: a voice, or a reader of scenes.
 
     Args:
         name: its name in YAML and mixtures.
@@ -37,6 +43,7 @@ class Register:
         emoji: one emoji.
         licence: SPDX id or name of the licence of its texts.
         adapters: adapter folder by base model id, inside ``folder``.
+        kind: ``voice`` speaks replies and may stand in a mixture; ``scene`` answers for the stage ``llm-scene`` alone.
     """
 
     name: str
@@ -47,12 +54,14 @@ class Register:
     emoji: str
     licence: str
     adapters: dict[str, Path]
+    kind: Kind = "voice"
 
 
 class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+R = TypeVar("R", bound=_Data)
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 
 
@@ -63,6 +72,7 @@ class _Bilingual(_Data):
 
 class _Card(_Data):
     register_: Annotated[Literal[1], Field(alias="register")]
+    kind: Kind = "voice"
     name: Annotated[str, Field(pattern=f"^{REGISTER_NAME.pattern}$")]
     titles: _Bilingual
     description: _Bilingual
@@ -82,6 +92,19 @@ class Example(_Data):
     linkage: tuple[str, ...]
     reply: str
     fit: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class SceneExample(_Data):
+    """One training row of a register of kind ``scene``: the input and the answer that is to be learnt."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    language: Literal["ru", "en"]
+    split: Literal["train", "dev", "test"]
+    text: str
+    scene: SceneAnswer
+
+
+Row = Example | SceneExample
 
 
 # --- load ------------------------------------------------------------------------------------------------------------
@@ -116,6 +139,7 @@ def load_register(folder: Path) -> Register:
         emoji=card.emoji,
         licence=card.licence,
         adapters={model: home / given for model, given in card.adapters.items()},
+        kind=card.kind,
     )
 
 
@@ -159,18 +183,54 @@ def available(roots: Sequence[Path]) -> dict[str, Path]:
 
 
 def examples(register: Register) -> list[Example]:
-    """The register's rows, in the order of the file; empty lines are skipped.
+    """A voice's rows, in the order of the file; empty lines are skipped.
 
     Raises:
-        RegisterError: no file, or rows with faults; names all of them by line (the first 50).
+        RegisterError: no file, or rows with faults; names all of them by line (the first 50). The register is no voice.
     """
+    if register.kind != "voice":
+        raise RegisterError(f"register '{register.name}' is of kind '{register.kind}', not a voice; it has no replies")
+    return _rows(register, Example)
+
+
+def scene_examples(register: Register) -> list[SceneExample]:
+    """The rows of a register of kind ``scene``, as `examples`.
+
+    Raises:
+        RegisterError: as `examples`.
+    """
+    if register.kind != "scene":
+        raise RegisterError(
+            f"register '{register.name}' is of kind '{register.kind}'; its rows are replies, not scenes"
+        )
+    return _rows(register, SceneExample)
+
+
+def rows_of(register: Register) -> Sequence[Row]:
+    """The rows of a register of either kind.
+
+    Raises:
+        RegisterError: as `examples`.
+    """
+    return scene_examples(register) if register.kind == "scene" else examples(register)
+
+
+def prompt_and_answer(row: Row, echo: str | None = None) -> tuple[str, str]:
+    """What a model is given for a row and what it learns to answer, after one space. A scene's request has no echo."""
+    if isinstance(row, SceneExample):
+        return SceneRequest(row.text, row.language, examples=False).render(), row.scene.to_json()
+    prompt = ScenePrompt(row.text, row.language, row.linkage, (echo,) if echo else ())
+    return prompt.render(), row.reply
+
+
+def _rows(register: Register, of: type[R]) -> list[R]:
     path = register.folder / EXAMPLES_FILE
     rows, faults = [], []
     for number, line in enumerate(read_text(path, LARGEST_EXAMPLES).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            rows.append(Example.model_validate_json(line))
+            rows.append(of.model_validate_json(line))
         except ValidationError as error:
             faults += [f"  {path.name}:{number}: {message}" for message in messages(error)]
     if faults:
@@ -202,11 +262,30 @@ def adapter_of(register: Register, model: LocalModel) -> AdapterFolder:
         )
     receipt = read_receipt(folder)
     sha256 = adapter_sha256(folder)
-    if faults := mismatches(receipt, sha256, model):
+    if faults := mismatches(receipt, sha256, model, register.kind):
         raise RegisterError(
             f"register '{register.name}', adapter for '{model.id}':\n" + "\n".join(f"  {f}" for f in faults)
         )
     return AdapterFolder(folder, sha256, receipt)
+
+
+def name_adapter(register: Register, model_id: str) -> bool:
+    """Name ``adapters/<model_id>`` in a card that names no adapter yet; False where it names others and not this one.
+
+    Every other line of the card stays as it was written.
+    """
+    if model_id in register.adapters:
+        return True
+    path = register.folder / CARD_FILE
+    text = read_text(path, LARGEST_CARD)
+    entry = f"adapters:\n  {model_id}: adapters/{model_id}\n"
+    if register.adapters:
+        return False
+    named, count = re.subn(r"(?m)^adapters:[ \t]*(\{[ \t]*\}|null|~)?[ \t]*(#.*)?(\n|\Z)", lambda _: entry, text)
+    part = path.with_suffix(".part")
+    part.write_text(named if count else text.rstrip("\n") + "\n" + entry, encoding="utf-8")
+    part.replace(path)
+    return True
 
 
 # --- check -----------------------------------------------------------------------------------------------------------
@@ -237,7 +316,7 @@ def check_register(register: Register, model: LocalModel | None = None) -> list[
 
     found = _check_card(register)
     try:
-        rows = examples(register)
+        rows = rows_of(register)
     except RegisterError as error:
         found.append(Finding("error", EXAMPLES_FILE, str(error)))
     else:
@@ -253,7 +332,7 @@ def _check_card(register: Register) -> list[Finding]:
     found = []
     if not (register.folder / "README.md").is_file():
         found.append(
-            Finding("warning", "README.md", "missing; it tells intent, data, figures and limits of this voice")
+            Finding("warning", "README.md", "missing; it tells intent, data, figures and limits of this register")
         )
     if not register.adapters:
         found.append(Finding("warning", CARD_FILE, "it names no adapter yet, so the register cannot speak"))
@@ -270,7 +349,7 @@ def _check_adapter(register: Register, model_id: str, model: LocalModel | None) 
         adapter, receipt = load_adapter(folder), read_receipt(folder)
     except RegisterError as error:
         return [Finding("error", where, str(error))]
-    faults = file_mismatches(receipt, adapter.sha256, model_id) if model is None else []
+    faults = file_mismatches(receipt, adapter.sha256, model_id, register.kind) if model is None else []
     if adapter.zero:
         faults.append("it changes nothing: one half of every module is all zeros; train it")
     found = [Finding("error", where, fault) for fault in faults]

@@ -23,7 +23,7 @@ Span = tuple[int, int]
 Unit = Annotated[float, Field(ge=0.0, le=1.0)]
 Signed = Annotated[float, Field(ge=-1.0, le=1.0)]
 LanguageCode = Literal["ru", "en", "und"]
-SymbolOrigin = Literal["text", "lexicon", "encoder", "emotion", "archive"]
+SymbolOrigin = Literal["text", "lexicon", "encoder", "emotion", "archive", "model"]
 
 SCENE_NAMESPACE = uuid.UUID("6f1d5b1e-3a52-5c8e-9f0a-7d2f5f0c5ce0")
 MAX_TEXT_CHARACTERS = 10_000_000
@@ -108,9 +108,14 @@ class Hypertoken(Value):
 
 
 class Linkage(Value):
-    """The ordered chain of a scene's strongest symbols and its joined form: two views of one value."""
+    """The ordered chain of a scene's strongest symbols and its joined form: two views of one value.
+
+    ``text`` is the text's own chain, its symbols in their order with polarity (the first 64, with a bare ``не`` or ``not`` where
+    a denial has no symbol): what tells «Мне страшно» from «Мне не страшно», and a chain from its reversal.
+    """
 
     chain: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
     @property
     def joined(self) -> str:
@@ -119,7 +124,11 @@ class Linkage(Value):
 
 
 class Rhythm(Value):
-    """Counts and pauses of the text; stress and metre only where they are known."""
+    """Counts and pauses of the text; stress, metre and rhyme only where they are known.
+
+    ``rhyme`` is the scheme of each stanza, joined by a space: one letter for lines that rhyme, ``-`` for one that does
+    not (``ABAB -A-A``).
+    """
 
     words: int = 0
     lines: int = 0
@@ -128,6 +137,7 @@ class Rhythm(Value):
     pauses: tuple[Span, ...] = ()
     stress: Reading[str] = Reading[str]()
     metre: Reading[str] = Reading[str]()
+    rhyme: Reading[str] = Reading[str]()
 
 
 class Emotion(Value):

@@ -9,7 +9,7 @@ import pytest
 
 from scenepipe.models.catalogue import LocalModel
 
-for suite in ("archive_suite", "backend_suite", "stage_suite"):
+for suite in ("archive_suite", "backend_suite", "register_suite", "stage_suite"):
     pytest.register_assert_rewrite(f"scenepipe.testing.{suite}")
 
 os.environ["HF_HUB_OFFLINE"] = "1"

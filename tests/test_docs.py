@@ -15,12 +15,13 @@ import pytest
 from scenepipe.config import parse_config
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.register import Example
+from scenepipe.training.settings import TrainSettings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.ru.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 READMES = [ROOT / "README.md", ROOT / "README.ru.md"]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-NOT_HERE = ("make ", "python -m scenepipe.training.train")
+NOT_HERE = ("make ", "scenepipe register train", "scenepipe register eval")
 """Commands that other tests run: continuous integration is `make test`, training has its own test."""
 
 
@@ -51,7 +52,24 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", [*READMES, ROOT / "CONTRIBUTING.md"], ids=lambda p: p.name)
+GUIDES = sorted(ROOT.glob("docs/guide/add-a-register*.md"))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda p: p.name)
+def test_the_register_guide_starts_checks_and_configures_a_register(page: Path, tmp_path: Path) -> None:
+    """Its commands but training and evaluation, which have tests of their own; its settings; its row in a new folder."""
+    (tmp_path / "registers").mkdir()
+    commands = [line for line in "".join(blocks(page, "sh")).splitlines() if not line.startswith(NOT_HERE)]
+    assert [c.split()[2] for c in commands] == ["new", "check", "check"]
+    for command in commands[:2]:
+        done = in_folder(tmp_path, sys.executable, "-m", *shlex.split(command))
+        assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
+    (settings,) = (body for body in blocks(page, "yaml") if body.startswith("rank:"))
+    (tmp_path / "train.yaml").write_text(settings, encoding="utf-8")
+    assert read_settings(tmp_path / "train.yaml") == TrainSettings(rate=3e-4, epochs=2)
+
+
+@pytest.mark.parametrize("page", [*READMES, ROOT / "CONTRIBUTING.md", *GUIDES], ids=lambda p: p.name)
 def test_example_rows_are_examples(page: Path) -> None:
     rows = blocks(page, "json")
     assert rows
@@ -86,7 +104,7 @@ def test_shell_examples_run(page: Path, tmp_path: Path, local_model: LocalModel)
         done = in_folder(tmp_path, sys.executable, "-m", *shlex.split(command))
         assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-2000:])
         ran += 1
-    assert ran == 8
+    assert ran == 9
     assert len((tmp_path / "scenes.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 

@@ -1,8 +1,9 @@
 """Associations: symbols of the lexicon that a text calls without naming them.
 
-Four signals, each 0..1, joined by the weights in `WEIGHTS`; a signal that knows nothing is left out and the others
+Five signals, each 0..1, joined by the weights in `WEIGHTS`; a signal that knows nothing is left out and the others
 share its weight:
 
+* called: what the vector calls, learnt from written associations (`scenepipe.analysis.association_head`)
 * encoder: 2 cos(text, symbol) - hubness(symbol), so that symbols near to everything do not answer to everything
   (CSLS, Conneau et al., 2018)
 * emotion: exp(-distance² / 0.5) between what the text feels like and the symbol's affect, times the text's confidence;
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from scenepipe.analysis.field import Weights
 from scenepipe.analysis.lexicon import AXES, Affect, Lexicon
-from scenepipe.analysis.vectors import LexiconVectors, cosines
+from scenepipe.analysis.signed_bytes import cosines
+from scenepipe.analysis.vectors import LexiconVectors
 from scenepipe.scene import Emotion, Language, Span, Symbol, SymbolOrigin
 
 if TYPE_CHECKING:
@@ -33,22 +35,30 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Doubles = npt.NDArray[np.float64]
 
-ASSOCIATION_VERSION = "association@1"
-WEIGHTS = {"encoder": 0.6, "emotion": 0.15, "field": 0.25, "stem": 0.4}
-SAME_AXIS = 0.15
-NEARNESS = 0.25
-SMALLEST = 0.1
+ASSOCIATION_VERSION = "association@2"
+WEIGHTS = {"called": 0.8, "encoder": 0.1, "emotion": 0.05, "field": 0.05, "stem": 0.4}
+SAME_AXIS = 0.05
+NEARNESS = 0.1
+SMALLEST = 0.02
 EMOTION_WIDTH = 0.5
 ASKING = 0.3
 MOST_CALLERS = 3
+MOST_CALLED = 0.3
+"""A score of the association head that counts as 1."""
 CSLS_SHIFT = 0.6
 CSLS_RANGE = 1.4
 SHORTEST_STEM = 4
 _ENDINGS = {
     "ru": ("ание", "ение", "ать", "ять", "ить", "еть", "ный", "ой", "ий", "ый", "но", "ь", "а", "я", "о", "е", "ы"),
-    "en": ("ing", "ness", "ful", "ed", "ly", "er", "e", "y"),
+    "en": ("ing", "ness", "ful", "ed", "ly", "e", "y"),
 }
-_ORIGINS: dict[str, SymbolOrigin] = {"encoder": "encoder", "emotion": "emotion", "field": "lexicon", "stem": "lexicon"}
+_ORIGINS: dict[str, SymbolOrigin] = {
+    "called": "encoder",
+    "encoder": "encoder",
+    "emotion": "emotion",
+    "field": "lexicon",
+    "stem": "lexicon",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,7 @@ class TextView:
         asked: share of its sentences that ask.
         weights: over axes, from the text alone.
         cosines: to every symbol of the lexicon, hubness not yet taken off; None without an encoder.
+        called: score of every symbol by the association head; None without an encoder.
         length: characters, for the span of a text without symbols.
     """
 
@@ -73,6 +84,7 @@ class TextView:
     asked: float
     weights: Weights
     cosines: Floats | None
+    called: Floats | None
     length: int
 
 
@@ -121,6 +133,8 @@ class Associator:
         if view.cosines is not None and self._hubness is not None:
             csls = 2.0 * view.cosines.astype(np.float64) - self._hubness
             found["encoder"] = np.clip((csls + CSLS_SHIFT) / CSLS_RANGE, 0.0, 1.0)
+        if view.called is not None:
+            found["called"] = np.clip(view.called.astype(np.float64) / MOST_CALLED, 0.0, 1.0)
         confidence = view.emotion.valence.confidence
         if view.emotion.valence.value is not None:
             square = ((self._affect - np.asarray(_felt(view))) ** 2).sum(axis=1)

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from scenepipe.analysis.association import ASSOCIATION_VERSION, Associator, TextView
 from scenepipe.analysis.codebook import Codebook
-from scenepipe.analysis.delta import DELTA_VERSION, DeltaView, features, place
-from scenepipe.analysis.emotion import EMOTION_VERSION, guess_affect, read_emotion
+from scenepipe.analysis.delta import DELTA_VERSION, DeltaView, features, place, sense_of
+from scenepipe.analysis.emotion import EMOTION_VERSION, read_emotion
 from scenepipe.analysis.field import AXES_VERSION, Weights, axis_evidence, axis_weights
 from scenepipe.analysis.language import LANGUAGE_VERSION
 from scenepipe.analysis.lexicon import Affect, Lexicon
 from scenepipe.analysis.linkage import LINKAGE_VERSION, hyperscene, link
 from scenepipe.analysis.marks import Marks, find_marks
-from scenepipe.analysis.rhythm import RHYTHM_VERSION, read_rhythm
+from scenepipe.analysis.rhythm import read_rhythm, rhythm_version
+from scenepipe.analysis.signed_bytes import Bytes, Floats, cosines, encode_bytes
+from scenepipe.analysis.stress import Stresser
 from scenepipe.analysis.symbols import SYMBOLS_VERSION
 from scenepipe.analysis.tension import TENSION_VERSION, read_tension
-from scenepipe.analysis.vectors import LexiconVectors, cosines, encode_bytes
+from scenepipe.analysis.vectors import LexiconVectors
 from scenepipe.analysis.words import Word, split_words
 from scenepipe.scene import (
     Analysis,
@@ -32,17 +34,10 @@ from scenepipe.scene import (
     Symbol,
     Tension,
     Vector,
-    fold,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from scenepipe.analysis.vectors import Bytes
     from scenepipe.contracts import Encoder
-
-    Floats = npt.NDArray[np.float32]
 
 LEAST_COVERAGE = 0.5
 """Share of a text's letters that must be of scripts the encoder was trained on for its vector to count."""
@@ -74,12 +69,14 @@ class SceneReading:
 
 @dataclass(frozen=True)
 class _Near:
-    """A text's encoder vector and its cosines to symbols, axes and affect words; None where they say nothing."""
+    """A text's encoder vector, its sense for the codebook, its cosines to symbols and axes, what the heads read of it."""
 
     vector: Bytes
+    sense: Bytes
     symbols: Floats
     axes: Floats
-    affect: Floats
+    called: Floats
+    felt: Affect
 
 
 @dataclass(frozen=True)
@@ -99,14 +96,16 @@ class Draft:
     weights: Weights
     associated: Sequence[Symbol]
     vector: Bytes | None
+    sense: Bytes | None
 
     @property
     def view(self) -> DeltaView:
         return DeltaView(
-            code=self.item.language.code,
             emotion=self.emotion,
             weights=self.own_weights,
-            rhythm=self.rhythm,
+            words=self.words,
+            pauses=len(self.marks.pauses),
+            lines=self.rhythm.lines,
             symbols=self.item.symbols,
             marks=self.marks,
         )
@@ -120,6 +119,7 @@ class SceneBuilder:
         encoder, vectors: an encoder with the lexicon's vectors of it; both None for words alone.
         codebook: for Δ-codes; left out where it is of another encoder.
         associations: associated symbols that a hyperscene gets.
+        stresser: says where words are stressed, for metre and rhyme; Δ-codes do not see it.
     """
 
     def __init__(
@@ -130,6 +130,7 @@ class SceneBuilder:
         vectors: LexiconVectors | None = None,
         codebook: Codebook | None = None,
         associations: int = 3,
+        stresser: Stresser | None = None,
     ) -> None:
         fits = encoder is not None and codebook is not None and codebook.manifest.encoder == encoder.fingerprint
         self.lexicon = lexicon
@@ -138,8 +139,8 @@ class SceneBuilder:
         self._vectors = vectors
         self._codebook = codebook if fits else None
         self._associations = associations
+        self._stresser = stresser
         self._associator = Associator(lexicon, vectors)
-        self._affect = _affect_table(lexicon) if vectors is not None else None
         self.analysis = self._analysis()
 
     def read(self, items: Sequence[SceneText]) -> list[SceneReading]:
@@ -160,11 +161,15 @@ class SceneBuilder:
         rows = [i for i, item in enumerate(items) if self._says_something(item)]
         if not rows:
             return found
-        vectors = encode_bytes(self._encoder, [fold(items[i].text) for i in rows])
-        centred = self._vectors.centre(vectors, [items[i].language.code for i in rows])
-        compared = [cosines(centred, of) for of in (self._vectors.symbols, self._vectors.axes, self._vectors.affect)]
-        for place_, row in enumerate(rows):
-            found[row] = _Near(vectors[place_], *(table[place_] for table in compared))
+        codes = [items[i].language.code for i in rows]
+        both = encode_bytes(self._encoder, [items[i].text for i in rows] + [_content(items[i]) for i in rows])
+        vectors = both[: len(rows)]
+        centred, content = (self._vectors.centre(part, codes) for part in (vectors, both[len(rows) :]))
+        sense = sense_of(centred, content)
+        near, axes = cosines(centred, self._vectors.symbols), cosines(centred, self._vectors.axes)
+        called, felt = self._vectors.associations.read(centred), self._vectors.head.read(centred)
+        for at, row in enumerate(rows):
+            found[row] = _Near(vectors[at], sense[at], near[at], axes[at], called[at], Affect(*map(float, felt[at])))
         return found
 
     def _says_something(self, item: SceneText) -> bool:
@@ -176,8 +181,8 @@ class SceneBuilder:
 
     def _draft(self, item: SceneText, near: _Near | None) -> Draft:
         words, marks = split_words(item.text), find_marks(item.text)
-        guess = guess_affect(near.affect, self._affect) if near is not None and self._affect is not None else None
-        emotion = read_emotion(item.symbols, words, len(marks.exclamations), self.lexicon, guess)
+        felt = near.felt if near is not None else None
+        emotion = read_emotion(item.symbols, words, len(marks.exclamations), self.lexicon, felt)
         tension = read_tension(words, item.symbols, emotion, marks)
         axes = near.axes if near is not None else None
         own_weights = axis_weights(item.symbols, self._entries, axes)
@@ -189,6 +194,7 @@ class SceneBuilder:
             asked=min(1.0, len(marks.questions) / marks.sentences),
             weights=own_weights,
             cosines=near.symbols if near is not None else None,
+            called=near.called if near is not None else None,
             length=len(item.text),
         )
         associated = self._associator.draw(view, self._associations)
@@ -198,11 +204,12 @@ class SceneBuilder:
             marks=marks,
             emotion=emotion,
             tension=tension,
-            rhythm=read_rhythm(item.text, words, marks),
+            rhythm=read_rhythm(item.text, words, marks, self._stresser),
             own_weights=own_weights,
             weights=axis_weights(item.symbols, self._entries, axes, associated),
             associated=associated,
             vector=near.vector if near is not None else None,
+            sense=near.sense if near is not None else None,
         )
 
     def _deltas(self, drafts: Sequence[Draft]) -> list[Delta | None]:
@@ -210,10 +217,10 @@ class SceneBuilder:
 
         deltas: list[Delta | None] = [None] * len(drafts)
         book = self._codebook
-        rows = [(i, draft.vector) for i, draft in enumerate(drafts) if draft.vector is not None]
+        rows = [(i, draft.sense) for i, draft in enumerate(drafts) if draft.sense is not None]
         if book is None or not rows:
             return deltas
-        made = features(np.stack([vector for _, vector in rows]), [drafts[i].view for i, _ in rows], book.means)
+        made = features(np.stack([sense for _, sense in rows]), [drafts[i].view for i, _ in rows], book.projection)
         for (row, _), delta in zip(rows, place(made, book), strict=True):
             deltas[row] = delta
         return deltas
@@ -248,7 +255,7 @@ class SceneBuilder:
             AXES_VERSION,
             f"{ASSOCIATION_VERSION}/{self._associations}",
             LINKAGE_VERSION,
-            RHYTHM_VERSION,
+            rhythm_version(self._stresser),
             TENSION_VERSION,
             DELTA_VERSION,
         )
@@ -256,9 +263,7 @@ class SceneBuilder:
         return Analysis(analysers=analysers, encoder=encoder, codebook=self._codebook.name if self._codebook else None)
 
 
-def _affect_table(lexicon: Lexicon) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    return np.asarray(
-        [tuple(entry.affect) for entry in lexicon.words] or np.empty((0, len(Affect._fields))), dtype=np.float64
-    )
+def _content(item: SceneText) -> str:
+    """The text's content words in order; the text itself where it has none."""
+    spans = sorted({span for symbol in item.symbols for span in symbol.evidence})
+    return " ".join(item.text[start:end] for start, end in spans) or item.text

@@ -1,6 +1,6 @@
 """A frozen codebook: 64 cells on the sphere of scene features, and what is needed to place a text in one.
 
-The file pair ``c0.safetensors`` (int8 centroids, language means) and ``c0.json`` (manifest) is made by
+The file pair ``c1.safetensors`` (int8 centroids and projection) and ``c1.json`` (manifest) is made by
 `scenepipe.training.codebook`. Codes of different codebooks are never compared.
 """
 
@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scenepipe.errors import ModelError
 
 if TYPE_CHECKING:
-    from scenepipe.analysis.vectors import Bytes, Floats
+    from scenepipe.analysis.signed_bytes import Bytes, Floats
 
-DEFAULT_CODEBOOK = "c0"
+DEFAULT_CODEBOOK = "c1"
 CELLS = 64
 
 
@@ -54,12 +54,27 @@ class Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
+class Projection:
+    """Linear view of a centred vector: ``weights`` int8 [width, dim], ``scale`` float32 [width]."""
+
+    weights: Bytes
+    scale: Floats
+
+    def of(self, centred: Bytes) -> Floats:
+        """Float32 [n, width] of signed-byte vectors [n, dim]; sums are exact (under 2**24 for 1,040 components)."""
+        import numpy as np
+
+        exact = centred.astype(np.float32) @ self.weights.astype(np.float32).T
+        return np.asarray(exact * self.scale)
+
+
+@dataclass(frozen=True)
 class Codebook:
-    """Manifest, centroids int8 [64, features], language means float32 [2, dim]."""
+    """Manifest, centroids int8 [64, features], the projection of its vector block."""
 
     manifest: Manifest
     centroids: Bytes
-    means: Floats
+    projection: Projection
 
     @property
     def name(self) -> str:
@@ -103,4 +118,5 @@ def parse_codebook(manifest: bytes, tensors: bytes, name: str) -> Codebook:
             "reinstall scenepipe, or make both anew with python -m scenepipe.training.codebook"
         )
     loaded: Mapping[str, Any] = load(tensors)
-    return Codebook(manifest=parsed, centroids=loaded["centroids"], means=loaded["means"])
+    projection = Projection(loaded["projection"], loaded["projection_scale"])
+    return Codebook(manifest=parsed, centroids=loaded["centroids"], projection=projection)

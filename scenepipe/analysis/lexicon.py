@@ -1,4 +1,7 @@
-"""The symbol lexicon and the affect lexicon: data files, checked line by line, all faults at once."""
+"""The lexicon: symbols, affect of words and of sentences, associations of texts. Data files, checked line by line.
+
+All four are written for this project (CC0); no published affect lexicon or corpus has entered them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from scenepipe.scene import fold
 
 SYMBOLS_FILE = "symbols.jsonl"
 AFFECT_FILE = "affect.jsonl"
+SENTENCES_FILE = "affect_sentences.jsonl"
+ASSOCIATIONS_FILE = "associations.jsonl"
+FILES = (SYMBOLS_FILE, AFFECT_FILE, SENTENCES_FILE, ASSOCIATIONS_FILE)
 
 Axis = Literal["bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial"]
 AXES: tuple[Axis, ...] = ("bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial")
@@ -82,12 +88,40 @@ class AffectEntry(BaseModel):
         return Affect(self.valence, self.arousal, self.dominance)
 
 
+class SentenceEntry(BaseModel):
+    """The affect of one sentence; what the encoder learns affect from, beside words."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: Literal["ru", "en"]
+    text: Annotated[str, Field(min_length=1, max_length=1000)]
+    valence: _Signed
+    arousal: _Signed
+    dominance: _Signed
+
+    @property
+    def affect(self) -> Affect:
+        return Affect(self.valence, self.arousal, self.dominance)
+
+
+class AssociationEntry(BaseModel):
+    """A text and the symbols, by id, that a reader named as its images, most natural first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    language: Literal["ru", "en"]
+    text: Annotated[str, Field(min_length=1, max_length=1000)]
+    symbols: Annotated[tuple[str, ...], Field(min_length=1, max_length=20)]
+
+
 @dataclass(frozen=True)
 class Lexicon:
-    """Symbols by place, by lemma and by id (``entries``), affect by lemma; ``sha256`` is of both files' bytes."""
+    """Symbols by place, by lemma and by id (``entries``), affect by lemma; ``sha256`` is of all files' bytes."""
 
     symbols: tuple[SymbolEntry, ...]
     words: tuple[AffectEntry, ...]
+    sentences: tuple[SentenceEntry, ...]
+    associations: tuple[AssociationEntry, ...]
     sha256: str
     place: Mapping[tuple[str, str], int] = field(default_factory=dict)
     affect: Mapping[tuple[str, str], Affect] = field(default_factory=dict)
@@ -102,11 +136,11 @@ class Lexicon:
         return next((self.affect[code, form] for form in forms if (code, form) in self.affect), None)
 
 
-def parse_lexicon(symbols: bytes, words: bytes) -> Lexicon:
-    """Read both files.
+def parse_lexicon(symbols: bytes, words: bytes, sentences: bytes = b"", associations: bytes = b"") -> Lexicon:
+    """Read the files.
 
     Raises:
-        ConfigError: every fault of either file, each with its line.
+        ConfigError: every fault of one file, each with its line.
     """
     entries, faults = _rows(symbols, SymbolEntry)
     affects, more = _rows(words, AffectEntry)
@@ -118,10 +152,21 @@ def parse_lexicon(symbols: bytes, words: bytes) -> Lexicon:
     more += _repeated([(line, f"{e.language} {fold(e.lemma)}", e.lemma) for line, e in affects])
     if more:
         raise ConfigError(more, AFFECT_FILE)
+    rated, wrong = _rows(sentences, SentenceEntry)
+    wrong += _repeated([(line, fold(e.text), e.text) for line, e in rated])
+    if wrong:
+        raise ConfigError(wrong, SENTENCES_FILE)
+    called, unknown = _rows(associations, AssociationEntry)
+    ids = {e.id for _, e in entries}
+    unknown += [Fault("symbols", f"no symbol {s!r}", line, 1) for line, e in called for s in e.symbols if s not in ids]
+    if unknown:
+        raise ConfigError(unknown, ASSOCIATIONS_FILE)
     return Lexicon(
         symbols=tuple(e for _, e in entries),
         words=tuple(e for _, e in affects),
-        sha256=hashlib.sha256(symbols + b"\0" + words).hexdigest(),
+        sentences=tuple(e for _, e in rated),
+        associations=tuple(e for _, e in called),
+        sha256=hashlib.sha256(b"\0".join([symbols, words, sentences, associations])).hexdigest(),
         place={(code, fold(e.word(code))): i for i, (_, e) in enumerate(entries) for code in ("ru", "en")},
         affect={(e.language, fold(e.lemma)): e.affect for _, e in affects},
         entries={e.id: e for _, e in entries},
@@ -136,7 +181,7 @@ def shipped_lexicon() -> Lexicon:
         ConfigError: a data file is damaged.
     """
     data = files("scenepipe.analysis.data")
-    return parse_lexicon(data.joinpath(SYMBOLS_FILE).read_bytes(), data.joinpath(AFFECT_FILE).read_bytes())
+    return parse_lexicon(*(data.joinpath(name).read_bytes() for name in FILES))
 
 
 def _rows(data: bytes, model: type[Any]) -> tuple[list[tuple[int, Any]], list[Fault]]:

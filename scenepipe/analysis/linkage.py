@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from scenepipe.analysis.closed_class import closed_class
 from scenepipe.analysis.lexicon import AXES, SymbolEntry
 from scenepipe.analysis.negation import out_of_reach
 from scenepipe.analysis.words import Word
 from scenepipe.scene import Language, Linkage, Symbol
 
-LINKAGE_VERSION = "linkage@1"
+LINKAGE_VERSION = "linkage@2"
 LENGTH = 3
+LONGEST_CHAIN = 64
 TEXT_SYMBOLS = 3
 
 
@@ -44,7 +46,35 @@ def link(
     drawn = list(associated[:room])
     kept = [*own, *spare][: LENGTH - len(drawn)]
     ordered = sorted(kept, key=lambda s: s.evidence) + sorted(drawn, key=lambda s: (_rank(s, entries), -s.score))
-    return Linkage(chain=tuple(dict.fromkeys(symbol.key for symbol in ordered)))
+    return Linkage(chain=tuple(dict.fromkeys(symbol.key for symbol in ordered)), text=own_chain(symbols, words))
+
+
+def own_chain(symbols: Sequence[Symbol], words: Sequence[Word]) -> tuple[str, ...]:
+    """The text's own symbols in their order, each time they occur; a denial in a clause without a denied symbol stands bare."""
+    at = {start: symbol for symbol in symbols for start, _ in symbol.evidence}
+    clauses = {word.start: word.clause for word in words}
+    denied = {clauses.get(start, -1) for start, symbol in at.items() if symbol.polarity < 0}
+    chain: list[str] = []
+    for word in words:
+        symbol = at.get(word.start)
+        if symbol is not None:
+            chain.append(symbol.key)
+        elif word.clause not in denied and _denies(word):
+            chain.append("не" if word.code == "ru" else "not")
+        if len(chain) == LONGEST_CHAIN:
+            break
+    return tuple(chain)
+
+
+def _denies(word: Word) -> bool:
+    if word.code not in ("ru", "en"):
+        return False
+    closed = closed_class(word.code)
+    return (
+        word.form in closed.verbal_negators
+        or word.form in closed.nominal_negators
+        or (word.code == "en" and word.form.endswith("n't"))
+    )
 
 
 def _nouns(symbols: Sequence[Symbol], code: str, entries: Mapping[str, SymbolEntry]) -> list[Symbol]:

@@ -61,6 +61,8 @@ def _target(tokens: Sequence[Token], index: int, token: Token) -> int | None:
         return None if cancelled else _noun(tokens, index)
     if form in words.verbal_negators or (token.word.code == "en" and form.endswith("n't")):
         return _next_content(tokens, index)
+    if form == "but" and index and _same_clause(tokens, index, index - 1) and tokens[index - 1].word.form == "anything":
+        return _next_content(tokens, index)
     return None
 
 

@@ -1,10 +1,4 @@
-"""Vectors as signed bytes, and the lexicon's own, so that the same text has the same analysis alone and in a batch.
-
-An encoder's floats differ by about 2e-7 between batch sizes. Everything here is computed from ``round(127 x)``: a
-component that lies within `GUARD` of a rounding edge sends its text through the encoder once more, alone. Products of
-such integers are exact in float32 up to 2**24, and unit vectors stay under 127**2, so sums come out the same in
-whatever order a matrix product takes them.
-"""
+"""The lexicon's own vectors: what scenes are compared with, shipped for the default encoder, computed for any other."""
 
 from __future__ import annotations
 
@@ -15,22 +9,15 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scenepipe.analysis.affect_head import AffectHead, fit_head
+from scenepipe.analysis.association_head import AssociationHead, fit_association_head, targets
 from scenepipe.analysis.lexicon import AXES, Lexicon
-from scenepipe.scene import fold
+from scenepipe.analysis.signed_bytes import Bytes, Floats, cosines, encode_bytes, floats, quantise, unit
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from scenepipe.contracts import Encoder
 
-    Bytes = npt.NDArray[np.int8]
-    Floats = npt.NDArray[np.float32]
-
 VECTORS_FILE = "vectors.safetensors"
-SCALE = 127.0
-GUARD = 1e-4
-"""In units of 1/127: four times the largest difference seen between a text alone and in a batch (2.2e-7 x 127)."""
 LANGUAGES = ("ru", "en")
 _NEIGHBOURS = 20
 
@@ -67,7 +54,8 @@ class LexiconVectors:
         encoder: its fingerprint.
         symbols: int8 [n symbols, dim], centred, both languages and three views (word, gloss, both) in one.
         axes: int8 [8, dim], centred.
-        affect: int8 [n affect words, dim], centred.
+        head: reads affect of centred vectors.
+        associations: reads from centred vectors which symbols a text calls.
         means: float32 [2, dim], the mean vector of Russian and of English texts.
         hubness: float32 [n symbols], mean cosine of a symbol to its 20 nearest texts (Conneau et al., 2018).
     """
@@ -75,7 +63,8 @@ class LexiconVectors:
     encoder: str
     symbols: Bytes
     axes: Bytes
-    affect: Bytes
+    head: AffectHead
+    associations: AssociationHead
     means: Floats
     hubness: Floats
 
@@ -92,49 +81,6 @@ def language_means(means: Floats, codes: Sequence[str]) -> Floats:
     return np.stack([means[LANGUAGES.index(code)] if code in LANGUAGES else both for code in codes])
 
 
-def floats(vectors: Bytes) -> Floats:
-    """``x / 127`` as float32."""
-    import numpy as np
-
-    return np.asarray(vectors.astype(np.float32) / np.float32(SCALE))
-
-
-def unit(vectors: Floats) -> Floats:
-    """Rows of length 1; a row of zeros stays."""
-    import numpy as np
-
-    lengths = np.sqrt((vectors * vectors).sum(axis=1, keepdims=True))
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-def quantise(vectors: Floats) -> Bytes:
-    """``round(127 x)`` as int8."""
-    import numpy as np
-
-    rounded: Bytes = np.clip(np.rint(vectors * SCALE), -127, 127).astype(np.int8)
-    return rounded
-
-
-def cosines(left: Bytes, right: Bytes) -> Floats:
-    """Cosines [n, m] of unit rows; exact, so the same in any batch."""
-    import numpy as np
-
-    return np.asarray(left.astype(np.float32) @ right.astype(np.float32).T / np.float32(SCALE * SCALE))
-
-
-def encode_bytes(encoder: Encoder, texts: Sequence[str]) -> Bytes:
-    """The encoder's vectors as int8 [n, dim], the same for a text whatever stands beside it."""
-    import numpy as np
-
-    vectors = np.asarray(encoder.encode(texts), dtype=np.float32)
-    if len(texts) > 1:
-        scaled = vectors * SCALE
-        edge = np.abs(scaled - np.floor(scaled) - 0.5).min(axis=1)
-        for row in np.flatnonzero(edge < GUARD):
-            vectors[row] = encoder.encode([texts[int(row)]])[0]
-    return quantise(vectors)
-
-
 def lexicon_texts(lexicon: Lexicon) -> list[str]:
     """Everything that is encoded for a lexicon, in the order in which `compute_vectors` reads it."""
     texts: list[str] = []
@@ -145,7 +91,9 @@ def lexicon_texts(lexicon: Lexicon) -> list[str]:
     for axis in AXES:
         texts += AXIS_GLOSSES[axis]
     texts += [entry.lemma for entry in lexicon.words]
-    return [fold(text) for text in texts]
+    texts += [entry.text for entry in lexicon.sentences]
+    texts += [entry.text for entry in lexicon.associations]
+    return texts
 
 
 def compute_vectors(
@@ -163,7 +111,7 @@ def compute_vectors(
     count, dim = len(lexicon.symbols), encoded.shape[1]
     views = encoded[: 6 * count].reshape(2, count, 3, dim)
     rest = encoded[6 * count :]
-    axes, affect = rest[: 2 * len(AXES)].reshape(len(AXES), 2, dim), rest[2 * len(AXES) :]
+    axes, rated = rest[: 2 * len(AXES)].reshape(len(AXES), 2, dim), rest[2 * len(AXES) :]
     symbols = _centred(views, axis=1).sum(axis=(0, 2))
     texts = [_corpus_vectors(encoder, corpus[c]) if corpus else views[i, :, 1] for i, c in enumerate(LANGUAGES)]
     means = np.stack([vectors.mean(axis=0) for vectors in texts]).astype(np.float32)
@@ -173,7 +121,8 @@ def compute_vectors(
         encoder=encoder.fingerprint,
         symbols=exact,
         axes=quantise(unit(_centred(axes, axis=0).sum(axis=1))),
-        affect=quantise(unit(_affect_centred(affect, lexicon))),
+        head=_head(rated, lexicon, means),
+        associations=_association_head(rated, views, lexicon, means),
         means=means,
         hubness=np.sort(near, axis=0)[-_NEIGHBOURS:].mean(axis=0).astype(np.float32),
     )
@@ -197,7 +146,9 @@ def write_vectors(path: Path, vectors: LexiconVectors, lexicon: Lexicon) -> None
     """Write the file that `load_vectors` reads."""
     from safetensors.numpy import save
 
-    tensors = {name: getattr(vectors, name) for name in ("symbols", "axes", "affect", "means", "hubness")}
+    tensors = {name: getattr(vectors, name) for name in ("symbols", "axes", "means", "hubness")}
+    tensors |= {f"head.{name}": getattr(vectors.head, name) for name in AffectHead._fields}
+    tensors |= {f"associations.{name}": getattr(vectors.associations, name) for name in AssociationHead._fields}
     path.write_bytes(save(tensors, {"encoder": vectors.encoder, "binding": binding(vectors.encoder, lexicon)}))
 
 
@@ -208,7 +159,9 @@ def read_vectors(path: Path) -> tuple[str, LexiconVectors]:
     with safe_open(path, framework="numpy") as file:
         meta: dict[str, str] = file.metadata() or {}
         tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    return meta["binding"], LexiconVectors(encoder=meta["encoder"], **tensors)
+    head = AffectHead(*(tensors.pop(f"head.{name}") for name in AffectHead._fields))
+    called = AssociationHead(*(tensors.pop(f"associations.{name}") for name in AssociationHead._fields))
+    return meta["binding"], LexiconVectors(encoder=meta["encoder"], head=head, associations=called, **tensors)
 
 
 def _centred(vectors: Floats, *, axis: int) -> Floats:
@@ -219,16 +172,34 @@ def _centred(vectors: Floats, *, axis: int) -> Floats:
     return np.asarray(shifted / np.maximum(np.linalg.norm(shifted, axis=-1, keepdims=True), 1e-12), dtype=np.float32)
 
 
-def _affect_centred(vectors: Floats, lexicon: Lexicon) -> Floats:
+def _head(rated: Floats, lexicon: Lexicon, means: Floats) -> AffectHead:
+    """The head that fits the rated words (centred on their own mean) and sentences (on that of texts)."""
     import numpy as np
 
-    centred = np.zeros_like(vectors)
+    count, end = len(lexicon.words), len(lexicon.words) + len(lexicon.sentences)
+    words, sentences = rated[:count], rated[count:end]
+    own = np.zeros_like(words)
     for code in LANGUAGES:
         rows = [i for i, entry in enumerate(lexicon.words) if entry.language == code]
         if rows:
-            centred[rows] = vectors[rows] - vectors[rows].mean(axis=0)
-    return centred
+            own[rows] = words[rows] - words[rows].mean(axis=0)
+    centred = sentences - language_means(means, [entry.language for entry in lexicon.sentences])
+    return fit_head(
+        quantise(unit(own)),
+        np.asarray([tuple(entry.affect) for entry in lexicon.words], dtype=np.float64).reshape(-1, 3),
+        quantise(unit(centred)),
+        np.asarray([tuple(entry.affect) for entry in lexicon.sentences], dtype=np.float64).reshape(-1, 3),
+    )
+
+
+def _association_head(rated: Floats, views: Floats, lexicon: Lexicon, means: Floats) -> AssociationHead:
+    """The head that fits the written associations and every symbol's glosses."""
+    written = rated[len(lexicon.words) + len(lexicon.sentences) :]
+    centred = written - language_means(means, [entry.language for entry in lexicon.associations])
+    place = {entry.id: index for index, entry in enumerate(lexicon.symbols)}
+    glosses = [quantise(unit(views[i, :, 1] - means[i])) for i in range(len(LANGUAGES))]
+    return fit_association_head(quantise(unit(centred)), targets(lexicon.associations, place), glosses)
 
 
 def _corpus_vectors(encoder: Encoder, texts: Sequence[str]) -> Floats:
-    return floats(encode_bytes(encoder, [fold(text) for text in texts]))
+    return floats(encode_bytes(encoder, texts))

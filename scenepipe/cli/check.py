@@ -37,7 +37,7 @@ def check(
 
 def summary(config: PipelineConfig, pipe: Pipeline) -> dict[str, Any]:
     """What the pipeline is made of, as JSON values."""
-    from scenepipe.draw import describe
+    from scenepipe.drawing.pipeline import describe
 
     drawing = describe(pipe)
     return {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from scenepipe.cli import memory_transfer
 from scenepipe.cli.guard import Refused
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def stats(
     """Counts, first and last encounter, the most resonant scenes, the hypertokens."""
     from scenepipe.cli.console import print_json
 
-    found = _with_archive(place, lambda archive: _stats(archive, top))
+    found = with_archive(place, lambda archive: _stats(archive, top))
     if as_json:
         print_json(found)
     else:
@@ -116,7 +117,7 @@ def show(
 
     from scenepipe.cli.console import print_json
 
-    found, log = _with_archive(place, lambda archive: _find(archive, scene))
+    found, log = with_archive(place, lambda archive: _find(archive, scene))
     if as_json:
         encounters = [encounter.model_dump(mode="json") for encounter in log]
         print_json({"scene": json.loads(found.to_json()), "encounters": encounters})
@@ -179,8 +180,9 @@ def _occasion(encounter: Encounter) -> list[tuple[str, object]]:
     return [("run", run), ("user", encounter.user), ("chat", encounter.chat), ("turn", encounter.turn)]
 
 
-def _with_archive(place: str, work: Callable[[Archive], Awaitable[T]]) -> T:
-    return asyncio.run(_use(archive_of(place), work))
+def with_archive(place: str, work: Callable[[Archive], Awaitable[T]], *, make: bool = False) -> T:
+    """Open the archive of a place, do the work, close it; see `archive_of`."""
+    return asyncio.run(_use(archive_of(place, make=make), work))
 
 
 async def _use(archive: Archive, work: Callable[[Archive], Awaitable[T]]) -> T:
@@ -191,15 +193,16 @@ async def _use(archive: Archive, work: Callable[[Archive], Awaitable[T]]) -> T:
         await archive.aclose()
 
 
-def archive_of(place: str) -> Archive:
-    """The archive of a database file or of a pipeline; a file that is not there is never made.
+def archive_of(place: str, *, make: bool = False) -> Archive:
+    """The archive of a database file or of a pipeline; one on disk that is not there is made only when asked for.
 
     Raises:
-        Refused: there is no such file, or the pipeline keeps nothing on disk.
+        Refused: there is no such file or folder, or the pipeline keeps nothing on disk.
     """
     path = Path(place).expanduser()
     if path.suffix in DATABASES:
-        return _database(path, place)
+        _refuse_absent(path, place, make)
+        return _database(path)
     from scenepipe.build import build
     from scenepipe.config import load_config
     from scenepipe.rooms import find_pipeline
@@ -210,17 +213,26 @@ def archive_of(place: str) -> Archive:
         raise Refused(
             f"pipeline '{config.name}' {kept}; give one with 'memory: {{use: sqlite, path: …}}' or a .db file"
         )
+    if "path" in config.memory.options:
+        _refuse_absent(Path(config.memory.options["path"]).expanduser(), place, make)
     if config.memory.use == "sqlite":
-        return _database(Path(config.memory.options["path"]).expanduser(), place)
+        return _database(Path(config.memory.options["path"]).expanduser())
     archive = build(config).resources.archive
     assert archive is not None
     return archive
 
 
-def _database(path: Path, place: str) -> Archive:
-    if not path.is_file():
+def _refuse_absent(path: Path, place: str, make: bool) -> None:
+    if not make and not path.exists():
         raise Refused(f"{place}: there is no archive at {path} yet; a run with 'remember' makes it")
+
+
+def _database(path: Path) -> Archive:
     from scenepipe.registry import default_registry
 
     archive: Archive = default_registry().load("archive", "sqlite")(path=str(path))
     return archive
+
+
+app.command("export", no_args_is_help=True)(memory_transfer.export)
+app.command("import", no_args_is_help=True)(memory_transfer.import_)

@@ -88,7 +88,8 @@ def find(given: str, paths: list[Path] | None = None) -> Register:
 def check(
     register: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A register's name or its folder.")],
     model: Annotated[
-        str | None, typer.Option(metavar="ID", help="Prove that its adapter is for this very model.")
+        str | None,
+        typer.Option(metavar="ID", help="Prove with this model that its adapter speaks, and exports as it is."),
     ] = None,
     path: Paths = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -100,7 +101,12 @@ def check(
     from scenepipe.register import check_register
 
     found = find(register, path)
-    findings = [*check_register(found, local_model(model) if model is not None else None), *few_rows(found)]
+    local = local_model(model) if model is not None else None
+    findings = [*check_register(found, local), *few_rows(found)]
+    if local is not None and not any(finding.level == "error" for finding in findings):
+        from scenepipe.testing.register_suite import prove_register
+
+        findings += prove_register(found, local)
     errors = [finding for finding in findings if finding.level == "error"]
     if as_json:
         facts = {"name": found.name, "folder": str(found.folder), "ok": not errors}

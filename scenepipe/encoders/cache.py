@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scenepipe.contracts import Encoder
 
@@ -14,29 +14,50 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    Arrays = Mapping[str, npt.NDArray[Any]]
+
 
 def encode_cached(encoder: Encoder, texts: Sequence[str], folder: Path) -> npt.NDArray[np.float32]:
     """Unit vectors of ``texts``, float32 [n, dim], read from ``folder`` when the same encoder has seen the same texts.
 
     A cache that cannot be read or written costs time, never a result.
     """
+    shape = (len(texts), encoder.dim)
+    made = kept(
+        folder,
+        [encoder.fingerprint, *texts],
+        make=lambda: {"vectors": encoder.encode(texts)},
+        fits=lambda arrays: arrays["vectors"].shape == shape,
+    )
+    vectors: npt.NDArray[np.float32] = made["vectors"]
+    return vectors
+
+
+def kept(folder: Path, key: Sequence[str], *, make: Callable[[], Arrays], fits: Callable[[Arrays], bool]) -> Arrays:
+    """Arrays read from ``folder``, or made and kept there.
+
+    Args:
+        key: what they depend on, in order.
+        make: how they are computed.
+        fits: whether what was read has the right form; a file that raises or does not fit is made again.
+    """
     from safetensors.numpy import load_file, save_file
 
-    digest = hashlib.sha256("\0".join([encoder.fingerprint, *texts]).encode()).hexdigest()[:32]
+    digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:32]
     path = folder / f"{digest}.safetensors"
     if path.is_file():
         try:
-            vectors: npt.NDArray[np.float32] = load_file(path)["vectors"]
-            if vectors.shape == (len(texts), encoder.dim):
-                return vectors
-        except Exception:  # noqa: S110 - any unreadable cache is encoded again
+            read: Arrays = load_file(path)
+            if fits(read):
+                return read
+        except Exception:  # noqa: S110 - any unreadable cache is made again
             pass
-    vectors = encoder.encode(texts)
+    made = make()
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"vectors": vectors}, part)
+        save_file(dict(made), part)
         part.replace(path)
     except OSError:
         part.unlink(missing_ok=True)
-    return vectors
+    return made

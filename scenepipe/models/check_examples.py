@@ -1,4 +1,7 @@
-"""Faults of a register's examples that a schema cannot see: doubles, wrong language, a linkage the reply ignores."""
+"""Faults of a register's examples that a schema cannot see: doubles, wrong language, a linkage the reply ignores.
+
+Rows of a register of kind ``scene`` have their own checks in `scenepipe.models.check_scenes`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from scenepipe.prompt import ScenePrompt
+from scenepipe.models.check_scenes import check_scene
+from scenepipe.register import Example, prompt_and_answer
 from scenepipe.scene import fold
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
-    from scenepipe.register import Example
+    from scenepipe.register import Row
 
 Fault = tuple[Literal["error", "warning"], str, str]
 
@@ -21,7 +25,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-’'][^\W\d_]+)*")
 _SCRIPTS = {"ru": re.compile("[а-яё]"), "en": re.compile("[a-z]")}
 
 
-def check_examples(rows: Sequence[Example], model: LocalModel | None = None) -> list[Fault]:
+def check_examples(rows: Sequence[Row], model: LocalModel | None = None) -> list[Fault]:
     """Level, row id and message of every fault.
 
     Args:
@@ -29,13 +33,13 @@ def check_examples(rows: Sequence[Example], model: LocalModel | None = None) -> 
     """
     faults = [*_of_the_whole(rows)]
     for row in rows:
-        faults += _of_a_row(row)
+        faults += _of_a_row(row) if isinstance(row, Example) else check_scene(row)
     if model is not None and model.tokenizer is not None:
         faults += _too_long(rows, model)
     return faults
 
 
-def _of_the_whole(rows: Sequence[Example]) -> Iterator[Fault]:
+def _of_the_whole(rows: Sequence[Row]) -> Iterator[Fault]:
     for split in ("train", "dev", "test"):
         if not any(row.split == split for row in rows):
             yield "error", split, f"no row of split '{split}'; training, choosing and reporting need one each"
@@ -107,7 +111,7 @@ def _morphology() -> Any:
     return pymorphy3.MorphAnalyzer()
 
 
-def _too_long(rows: Sequence[Example], model: LocalModel) -> Iterator[Fault]:
+def _too_long(rows: Sequence[Row], model: LocalModel) -> Iterator[Fault]:
     """Rows whose reply would lie beyond the model's context, counted with the model's own vocabulary."""
     import sentencepiece
 
@@ -116,7 +120,6 @@ def _too_long(rows: Sequence[Example], model: LocalModel) -> Iterator[Fault]:
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(model.tokenizer))
     context = facts(model).context
     for row in rows:
-        prompt = ScenePrompt(row.text, row.language, row.linkage).render()
-        tokens = len(pieces.encode(f"{prompt} {row.reply}")) + 2  # begin and end of text
+        tokens = len(pieces.encode(" ".join(prompt_and_answer(row)))) + 2  # begin and end of text
         if tokens > context:
             yield "error", row.id, f"prompt and reply are {tokens} tokens, the model's context is {context}"

@@ -10,12 +10,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepipe.errors import RegisterError
 from scenepipe.prompt import PROMPT_VERSION
+from scenepipe.scene_prompt import SCENE_PROMPT_VERSION
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
 
 RECEIPT_FILE = "receipt.json"
 LARGEST_RECEIPT = 1 << 20
+PROMPT_VERSIONS = {"voice": PROMPT_VERSION, "scene": SCENE_PROMPT_VERSION}
+"""By kind of register: the version of what its adapter is asked with."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,10 +33,14 @@ class BaseMade(_Data):
 
 
 class AdapterMade(_Data):
-    """``receipt.json``: what an adapter was made from. ``training`` and ``figures`` are free."""
+    """``receipt.json``: what an adapter was made from. ``training`` and ``figures`` are free.
+
+    ``prompt_version`` is of the scene prompt for a voice, of the scene request for a reader of scenes.
+    """
 
     receipt: Literal[1]
     model: str
+    kind: Literal["voice", "scene"] = "voice"
     prompt_version: int
     base: BaseMade
     adapter_sha256: Sha256
@@ -70,9 +77,9 @@ def read_receipt(folder: Path) -> AdapterMade:
         raise RegisterError("\n".join([f"{path} is not a receipt:", *(f"  {m}" for m in messages(error))])) from None
 
 
-def mismatches(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str]:
+def mismatches(receipt: AdapterMade, sha256: str, model: LocalModel, kind: str = "voice") -> list[str]:
     """Every way in which an adapter is not for this model, or not the file that was trained; empty when it fits."""
-    out = file_mismatches(receipt, sha256, model.id)
+    out = file_mismatches(receipt, sha256, model.id, kind)
     if receipt.base.sha256 != model.sha256:
         out.append(
             f"it was trained on weights {receipt.base.sha256[:12]}…, "
@@ -86,8 +93,8 @@ def mismatches(receipt: AdapterMade, sha256: str, model: LocalModel) -> list[str
     return out
 
 
-def file_mismatches(receipt: AdapterMade, sha256: str, model_id: str) -> list[str]:
-    """What can be said without the model: the file's own hash, the model's name, the prompt's version."""
+def file_mismatches(receipt: AdapterMade, sha256: str, model_id: str, kind: str = "voice") -> list[str]:
+    """What can be said without the model: the file's own hash, the model's name, the card's kind, the prompt's version."""
     out = []
     if receipt.adapter_sha256 != sha256:
         out.append(
@@ -96,10 +103,12 @@ def file_mismatches(receipt: AdapterMade, sha256: str, model_id: str) -> list[st
         )
     if receipt.model != model_id:
         out.append(f"it was trained on '{receipt.model}' and the card gives it to '{model_id}': another base model")
-    if receipt.prompt_version != PROMPT_VERSION:
+    if receipt.kind != kind:
+        out.append(f"it was trained as kind '{receipt.kind}' and the card says '{kind}'; train it again")
+    elif receipt.prompt_version != (version := PROMPT_VERSIONS[receipt.kind]):
         out.append(
-            f"it was trained on scene prompt version {receipt.prompt_version}, this is version {PROMPT_VERSION}; "
-            "train it again"
+            f"it was trained on {'scene prompt' if kind == 'voice' else 'scene request'} version "
+            f"{receipt.prompt_version}, this is version {version}; train it again"
         )
     return out
 

@@ -23,6 +23,7 @@ import pytest
 from scenepipe.contracts import Appended, Archive, Encounter, EncounterKind, Query
 from scenepipe.errors import ArchiveError
 from scenepipe.mixture import Mixture
+from scenepipe.recall import resonance
 from scenepipe.scene import (
     Analysis,
     Echo,
@@ -106,6 +107,73 @@ def _symbol(key: str) -> Symbol:
     if prefix in ("не", "not") and lemma:
         return Symbol(lemma=lemma, language="ru" if prefix == "не" else "en", polarity=-1)
     return Symbol(lemma=key, language="ru")
+
+
+def common_archive() -> tuple[list[Scene], list[Encounter]]:
+    """A small archive of which every derived figure is known; see `COMMON_HITS`."""
+    home, quiet = ["страшно", "дом"], ["тишина", "дом"]
+    scenes = [
+        scene_of("Мне страшно дома.", home, linkage=home, vector=[100, 5, 0]),
+        scene_of("Мне не страшно дома.", ["не:страшно", "дом"], linkage=["не:страшно", "дом"], vector=[100, 0, 20]),
+        scene_of("Дом и тишина", quiet, linkage=quiet, vector=[60, 80, 0]),
+        scene_of("Тишина, дом", quiet, linkage=quiet, vector=[80, 60, 0]),
+        scene_of("Silence at home", ["silence", "home"], linkage=["silence", "home"], vector=[59, 80, 0]),
+        scene_of("Порог", ["порог"], linkage=["порог"]),
+        scene_of("Порог", ["порог", "дом"], linkage=["порог"], analysers=["suite@2"]),
+        scene_of("Шаг", ["шаг"], vector=[100, 0, 0, 0]),
+        scene_of("Мне страшно дома.", home, linkage=home, vector=[100, 5, 0], namespace="чужой"),
+    ]
+    made = (0, 5, 2, 3, 4, 1, 1, 6, 7)
+    scenes = [s.with_(created=NOON + timedelta(minutes=after)) for s, after in zip(scenes, made, strict=True)]
+    log = [encounter_of(scene, f"{n}", chat="a" if n in (0, 2, 4) else "b") for n, scene in enumerate(scenes)]
+    again = encounter_of(scenes[2], "again", chat="a")
+    return scenes, [*log, again, encounter_of(scenes[0], "said", kind="spoken", chat="b", minutes=1)]
+
+
+_FEAR = Query(symbols=("страшно", "дом"), vector=bytes([100, 0, 0]), encoder=ENCODER)
+COMMON_HITS: tuple[tuple[Query, tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...]], ...] = (
+    (
+        _FEAR,
+        (
+            ("Мне страшно дома.", ("shared symbols: страшно, дом", "near in meaning: 1.00"), (1, 2, 1)),
+            (
+                "Мне не страшно дома.",
+                ("opposite polarity: страшно", "shared symbols: дом", "near in meaning: 0.98"),
+                (2, 1, 2),
+            ),
+            ("Тишина, дом", ("shared symbols: дом", "near in meaning: 0.80"), (3, 3, 3)),
+            ("Дом и тишина", ("shared symbols: дом", "near in meaning: 0.60"), (4, 4, 4)),
+            ("Порог", ("shared symbols: дом",), (5, 5)),
+            ("Silence at home", ("near in meaning: 0.59",), (5,)),
+        ),
+    ),
+    (
+        _FEAR.model_copy(update={"chat": "a"}),
+        (
+            ("Мне страшно дома.", ("shared symbols: страшно, дом", "near in meaning: 1.00"), (1, 1, 1)),
+            ("Дом и тишина", ("shared symbols: дом", "near in meaning: 0.60"), (2, 2, 2)),
+            ("Silence at home", ("near in meaning: 0.59",), (3,)),
+        ),
+    ),
+    (
+        Query(symbols=("тишина", "дом"), linkage=("тишина", "дом")),
+        (
+            ("Тишина, дом", ("same linkage", "shared symbols: тишина, дом"), (1, 1, 1)),
+            ("Дом и тишина", ("same linkage", "shared symbols: тишина, дом"), (2, 2, 2)),
+            ("Мне не страшно дома.", ("shared symbols: дом",), (3, 3)),
+            ("Порог", ("shared symbols: дом",), (4, 4)),
+            ("Мне страшно дома.", ("shared symbols: дом",), (5, 5)),
+        ),
+    ),
+    (Query(symbols=("шаг",), namespace="чужой"), ()),
+)
+"""Queries of the common archive: text, reasons and ranks (by symbols, by words, by vector) of each hit, by hand.
+
+Scores are reciprocal-rank fusion, the sum of 1 / (60 + rank). Of the first query: by symbols, equal polarity counts
+before shared lemmas; by words, "страшно" weighs ln(1 + 8/2) and "дом" ln(1 + 8/5), so the two that have both are equal
+and the newer leads; by cosine 0.9988, 0.9806, 0.8, 0.6 and 0.5936. Ties go to the newer scene. A scene that is the same
+stands at the head of all three lists.
+"""
 
 
 class ArchiveSuite:
@@ -412,7 +480,63 @@ class ArchiveSuite:
 
         self.use(archive_factory, body)
 
+    def test_all_stores_recall_the_common_archive_alike(self, archive_factory: ArchiveFactory) -> None:
+        """Hits, their order, reasons and scores; the ranks are derived in `COMMON_HITS`."""
+        scenes, log = common_archive()
+
+        async def body(archive: Archive) -> None:
+            await archive.append(scenes, log)
+            for query, expected in COMMON_HITS:
+                hits = await archive.find(query)
+                assert [(hit.scene.text, hit.reasons) for hit in hits] == [(text, why) for text, why, _ in expected]
+                scores = [sum(1 / (60 + rank) for rank in ranks) for _, _, ranks in expected]
+                assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-12)
+
+        self.use(archive_factory, body)
+
+    def test_the_order_of_writing_does_not_matter(self, archive_factory: ArchiveFactory) -> None:
+        """Except that of the analyses of one scene."""
+        scenes, log = common_archive()
+
+        async def body(archive: Archive) -> None:
+            for scene in sorted(scenes, key=lambda s: s.text, reverse=True):
+                await archive.append([scene], [])
+            await archive.append([], log[::-1])
+            for query, expected in COMMON_HITS:
+                assert [hit.scene.text for hit in await archive.find(query)] == [text for text, *_ in expected]
+
+        self.use(archive_factory, body)
+
     # --- what is derived ---------------------------------------------------------------------------------------------
+
+    def test_resonance_of_the_common_archive(self, archive_factory: ArchiveFactory) -> None:
+        """One meeting a day ago is 0.5 by the choice of tau; n meetings are 1 / (1 + n^(-1/1.5))."""
+        scenes, log = common_archive()
+
+        async def body(archive: Archive) -> None:
+            await archive.append(scenes, log)
+            for scene, meetings in ((scenes[0], 1), (scenes[2], 2)):
+                times = [e.at for e in await archive.encounters([scene.id]) if e.kind == "met"]
+                found = resonance(times, NOON + timedelta(days=1))
+                assert (found.encounters, found.last) == (meetings, NOON)
+                assert found.strength == pytest.approx(1 / (1 + meetings ** (-1 / 1.5)))
+
+        self.use(archive_factory, body)
+
+    def test_records_come_back_as_the_same_json(self, archive_factory: ArchiveFactory) -> None:
+        scenes, log = common_archive()
+        data = {"b": 1, "a": [0.1, 1e16, -0.0, 10**20, "\x00\u2028🙂"], "": {"z": None, "y": True}}
+        odd = encounter_of(scenes[0], "0 \x1b\x00 \U0001f642", data=data, at="2026-05-01T14:00:00+02:00")
+
+        async def body(archive: Archive) -> None:
+            await archive.append(scenes, [*log, odd])
+            found = [r.to_json(vectors=True) if isinstance(r, Scene) else r.model_dump_json()
+                     async for r in archive.export()]  # fmt: skip
+            expected = [scene.to_json(vectors=True) for scene in sorted(scenes, key=lambda s: s.id)]
+            utc = odd.model_copy(update={"at": odd.at.astimezone(UTC)})
+            assert found == expected + [e.model_dump_json() for e in sorted([*log, utc], key=lambda e: e.id)]
+
+        self.use(archive_factory, body)
 
     def test_a_repeated_chain_is_a_hypertoken(self, archive_factory: ArchiveFactory) -> None:
         chain = ["дрожь", "не:вход"]
@@ -439,9 +563,9 @@ class ArchiveSuite:
             return list(first)
 
         async def refill(archive: Archive) -> list[object]:
-            for record in reversed(expected):
-                known = [scene for scene in scenes if isinstance(record, Encounter) and scene.id == record.scene_id]
-                await archive.append([record] if isinstance(record, Scene) else known, [])
+            last = scenes[::-1]
+            for start in range(0, len(last), 50):
+                await archive.append(last[start : start + 50], [])
             await archive.append([], log)
             return [record async for record in archive.export()]
 

@@ -51,7 +51,7 @@ def spoken_scene(text: str, *, reply: str = "Да.") -> Scene:
         emotion=Emotion(),
         tension=Tension(),
         field=SemanticField(axes="axes@1"),
-        delta=Delta(code=1, codebook="c0", margin=0.1, alternative=2),
+        delta=Delta(code=1, codebook="c1", margin=0.1, alternative=2),
         registers=Mixture(weights={"poet": 0.5}, reasons={"poet": (Reason(cause="asked for", amount=0.5),)}),
         echoes=(),
         resonance=Resonance(),

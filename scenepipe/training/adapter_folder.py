@@ -12,14 +12,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scenepipe.errors import RegisterError
 from scenepipe.models.adapter import WEIGHTS_FILE
-from scenepipe.models.receipt import RECEIPT_FILE
-from scenepipe.prompt import PROMPT_VERSION
+from scenepipe.models.receipt import PROMPT_VERSIONS, RECEIPT_FILE
 from scenepipe.training.curve import CURVE_FILE, Point, draw_curve
 from scenepipe.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from scenepipe.register import Register
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,19 @@ def folded_weights(model: Any) -> dict[str, Any]:
 
 
 def write_adapter(
-    folder: Path, model_id: str, base: Mapping[str, Any], trained: Trained, settings: TrainSettings
+    register: Register, model_id: str, base: Mapping[str, Any], trained: Trained, settings: TrainSettings
 ) -> dict[str, Any]:
-    """Write ``folder/adapters/model_id`` and return its receipt; an adapter that was there is replaced last.
+    """Write ``adapters/model_id`` in a register and return its receipt; an adapter that was there is replaced last.
 
     Raises:
         RegisterError: the disk would not take it; what was there before is still there.
     """
-    final = folder / "adapters" / model_id
+    final = register.folder / "adapters" / model_id
     building = final.with_name(final.name + ".part")
     shutil.rmtree(building, ignore_errors=True)
     try:
         building.mkdir(parents=True)
-        receipt = _fill(building, folder, model_id, base, trained, settings)
+        receipt = _fill(building, register, model_id, base, trained, settings)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         raise RegisterError(
@@ -80,7 +82,7 @@ def write_adapter(
 
 
 def _fill(
-    folder: Path, register: Path, model_id: str, base: Mapping[str, Any], trained: Trained, settings: TrainSettings
+    folder: Path, register: Register, model_id: str, base: Mapping[str, Any], trained: Trained, settings: TrainSettings
 ) -> dict[str, Any]:
     import torch
     from safetensors.torch import save_file
@@ -91,10 +93,11 @@ def _fill(
     receipt = {
         "receipt": 1,
         "model": model_id,
-        "prompt_version": PROMPT_VERSION,
+        "kind": register.kind,
+        "prompt_version": PROMPT_VERSIONS[register.kind],
         "base": dict(base),
         "adapter_sha256": _sha256(folder / WEIGHTS_FILE),
-        "data_sha256": _sha256(register / "examples.jsonl"),
+        "data_sha256": _sha256(register.folder / "examples.jsonl"),
         "training": dict(trained.training),
         "figures": dict(trained.figures),
     }

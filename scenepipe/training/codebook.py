@@ -1,8 +1,9 @@
 """Make the analysis data: the lexicon's vectors, and a codebook of 64 cells for Δ-codes.
 
-    python -m scenepipe.training.codebook [--name c0] [--out FOLDER] [--vectors-only]
+    python -m scenepipe.training.codebook [--name c1] [--out FOLDER] [--vectors-only]
 
-Reads the inputs and replies of every register's examples. Vectors may be made again at any time (they are bound to encoder
+Reads the inputs and replies of every register's examples, the lexicon's glosses and its rated sentences: all of them
+written for this project. Vectors may be made again at any time (they are bound to encoder
 and lexicon); a codebook that scenes already carry codes of must never be, so an existing one is left alone unless
 ``--replace`` is given.
 """
@@ -19,27 +20,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scenepipe.analysis.builder import SceneBuilder, SceneText
+from scenepipe.analysis.builder import Draft, SceneBuilder, SceneText
 from scenepipe.analysis.codebook import CELLS, DEFAULT_CODEBOOK, Cell, Manifest
 from scenepipe.analysis.delta import BLOCK_WEIGHTS, FEATURES_VERSION, features
 from scenepipe.analysis.lexicon import Lexicon, shipped_lexicon
 from scenepipe.analysis.reading import read_text
-from scenepipe.analysis.vectors import (
-    VECTORS_FILE,
-    LexiconVectors,
-    compute_vectors,
-    cosines,
-    floats,
-    quantise,
-    unit,
-    write_vectors,
-)
+from scenepipe.analysis.signed_bytes import Bytes, Floats, cosines, floats, quantise, unit
+from scenepipe.analysis.vectors import VECTORS_FILE, LexiconVectors, compute_vectors, write_vectors
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.rooms import room
 from scenepipe.scene import fold
+from scenepipe.training.projection import fit_projection, neighbour_pairs
 
 if TYPE_CHECKING:
-    from scenepipe.analysis.vectors import Bytes, Floats
     from scenepipe.contracts import Encoder
 
 SEED = 20
@@ -60,26 +53,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if path.exists() and not (given.vectors_only or given.replace):
         parser.error(f"{path} exists; scenes may carry its codes. Give another --name, or --replace before any release")
     lexicon, encoder = shipped_lexicon(), Usem3Encoder()
-    inputs, replies = corpus()
-    vectors = compute_vectors(encoder, lexicon, {code: inputs[code] for code in ("ru", "en")})
+    texts = corpus(lexicon)
+    vectors = compute_vectors(encoder, lexicon, texts)
     write_vectors(given.out / VECTORS_FILE, vectors, lexicon)
     print(f"{given.out / VECTORS_FILE}: {len(lexicon.symbols)} symbols, {len(lexicon.words)} affect words")
     if given.vectors_only:
         return
-    texts = sorted({text for group in (inputs, replies) for code in group for text in group[code]})
-    write_codebook(given.out, given.name, texts, encoder, lexicon, vectors)
+    write_codebook(given.out, given.name, sorted({*texts["ru"], *texts["en"]}), encoder, lexicon, vectors)
 
 
-def corpus() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-    """Inputs and replies of every register by language, each once, sorted."""
-    found: list[dict[str, set[str]]] = [{"ru": set(), "en": set()}, {"ru": set(), "en": set()}]
+def corpus(lexicon: Lexicon) -> dict[str, list[str]]:
+    """Texts by language, each once, sorted: registers' inputs and replies, glosses, rated sentences."""
+    found: dict[str, set[str]] = {"ru": set(), "en": set()}
     for path in sorted(room("registers").glob("*/examples.jsonl")):
         for line in path.read_text("utf-8").splitlines():
             row = json.loads(line)
-            for group, key in zip(found, ("text", "reply"), strict=True):
-                group[row["language"]].add(row[key])
-    inputs, replies = ({code: sorted(texts) for code, texts in group.items()} for group in found)
-    return inputs, replies
+            found[row["language"]] |= {row["text"], row["reply"]}
+    for entry in lexicon.symbols:
+        found["ru"].add(entry.gloss_ru)
+        found["en"].add(entry.gloss_en)
+    for sentence in lexicon.sentences:
+        found[sentence.language].add(sentence.text)
+    return {code: sorted(texts) for code, texts in found.items()}
+
+
+def dropped(text: str) -> str:
+    """The text less one word, which one by its length; a text of up to three words as it is."""
+    words = text.split()
+    place = 7 * len(text) % len(words) if words else 0
+    return " ".join(words[:place] + words[place + 1 :]) if len(words) > 3 else text
 
 
 def write_codebook(
@@ -89,13 +91,24 @@ def write_codebook(
     from safetensors.numpy import save
 
     builder = SceneBuilder(lexicon, encoder=encoder, vectors=vectors)
-    drafts = [d for d in builder.draft([SceneText(t, *read_text(t)) for t in texts]) if d.vector is not None]
-    raw = np.stack([draft.vector for draft in drafts if draft.vector is not None])
-    rows = features(raw, [draft.view for draft in drafts], vectors.means)
-    centroids = seriate(spherical_k_means(rows, CELLS, SEED))
+    drafts = _drafts(builder, texts)
+    less = _drafts(builder, [dropped(draft.item.text) for draft in drafts])
+    sense, less_sense = _senses(drafts), _senses(less)
+    glosses = [_senses(_drafts(builder, [e.gloss(code) for e in lexicon.symbols])) for code in ("ru", "en")]
+    pairs = {
+        "dropped": (sense, less_sense),
+        "translated": (glosses[0], glosses[1]),
+        "neighbour": neighbour_pairs(sense),
+    }
+    projection = fit_projection(sense, pairs)
+    rows = features(sense, [draft.view for draft in drafts], projection)
+    less_rows = features(less_sense, [draft.view for draft in less], projection)
+    centroids = seriate(spherical_k_means(rows, less_rows, CELLS, SEED))
     codes = np.argmax(cosines(rows, centroids), axis=1)
-    near = 2 * cosines(vectors.centre(raw, [d.view.code for d in drafts]), vectors.symbols) - vectors.hubness
-    data = save({"centroids": centroids, "means": vectors.means})
+    raw = np.stack([draft.vector for draft in drafts if draft.vector is not None])
+    near = 2 * cosines(vectors.centre(raw, [d.item.language.code for d in drafts]), vectors.symbols) - vectors.hubness
+    parts = {"centroids": centroids, "projection": projection.weights, "projection_scale": projection.scale}
+    data = save(parts)
     manifest = Manifest(
         codebook=name,
         features=FEATURES_VERSION,
@@ -112,21 +125,37 @@ def write_codebook(
     (folder / f"{name}.safetensors").write_bytes(data)
     dumped = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1)
     (folder / f"{name}.json").write_text(re.sub(r"\n {3}|\n {2}(?=\})", " ", dumped) + "\n", "utf-8")
-    print(report(rows, codes, centroids, [draft.view.code for draft in drafts]))
+    print(report(rows, codes, centroids, [draft.item.language.code for draft in drafts]))
     return manifest
 
 
-def spherical_k_means(rows: Bytes, cells: int, seed: int) -> Bytes:
-    """Centroids int8 [cells, features] of the best of several starts (Dhillon & Modha, 2001; k-means++ seeding).
+def _drafts(builder: SceneBuilder, texts: Sequence[str]) -> list[Draft]:
+    """Drafts of the texts that have a vector."""
+    items = [SceneText(text, *read_text(text)) for text in texts]
+    found = [draft for start in range(0, len(items), 256) for draft in builder.draft(items[start : start + 256])]
+    return [draft for draft in found if draft.sense is not None]
 
-    An empty cell takes the row that is farthest from its centroid.
+
+def _senses(drafts: Sequence[Draft]) -> Bytes:
+    return np.stack([draft.sense for draft in drafts if draft.sense is not None])
+
+
+def spherical_k_means(rows: Bytes, less: Bytes, cells: int, seed: int) -> Bytes:
+    """Centroids int8 [cells, features] (Dhillon & Modha, 2001; k-means++ seeding).
+
+    Rows and the same texts less a word, ``less``, are clustered together; of several starts the one is kept in which
+    most of them share a cell. An empty cell takes the row that is farthest from its centroid.
     """
-    points = floats(rows)
+    points = floats(np.concatenate([rows, less]))
     runs = [_one_run(points, cells, np.random.default_rng(seed + start)) for start in range(RESTARTS)]
-    return max(runs, key=lambda run: run[0])[1]
+
+    def kept(centroids: Bytes) -> float:
+        return float((cosines(rows, centroids).argmax(axis=1) == cosines(less, centroids).argmax(axis=1)).mean())
+
+    return max(runs, key=kept)
 
 
-def _one_run(points: Floats, cells: int, draw: np.random.Generator) -> tuple[float, Bytes]:
+def _one_run(points: Floats, cells: int, draw: np.random.Generator) -> Bytes:
     centroids = _seeds(points, cells, draw)
     previous: np.ndarray | None = None
     for _ in range(ROUNDS):
@@ -144,8 +173,7 @@ def _one_run(points: Floats, cells: int, draw: np.random.Generator) -> tuple[flo
             farthest = int(best.argmin())
             centroids[cell], best[farthest] = points[farthest], 1.0
         centroids = unit(centroids)
-    exact = quantise(centroids)
-    return float((points @ floats(exact).T).max(axis=1).sum()), exact
+    return quantise(centroids)
 
 
 def _seeds(points: Floats, cells: int, draw: np.random.Generator) -> Floats:

@@ -1,4 +1,4 @@
-"""A register's rows as token ids and labels: the scene prompt is given, the reply alone is learnt."""
+"""A register's rows as token ids and labels: the prompt of its kind is given, the reply or the scene alone is learnt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scenepipe.errors import RegisterError
-from scenepipe.prompt import ScenePrompt
+from scenepipe.register import prompt_and_answer
 
 if TYPE_CHECKING:
-    from scenepipe.register import Example
+    from scenepipe.register import Row as Example
 
 IGNORED = -100
 """Label of a token that is not learnt (torch.nn.functional.cross_entropy)."""
@@ -29,10 +29,10 @@ class Row(NamedTuple):
 
 
 def encode_row(tokenizer: Any, example: Example, echo: str | None = None) -> Row:
-    """One example; labels are -100 on the prompt, so only the reply and the end of text are learnt."""
-    prompt = ScenePrompt(example.text, example.language, example.linkage, (echo,) if echo else ()).render()
+    """One example; labels are -100 on the prompt, so only what is answered and the end of text are learnt."""
+    prompt, answer = prompt_and_answer(example, echo)
     head = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-    tail = tokenizer(" " + example.reply, add_special_tokens=False)["input_ids"]
+    tail = tokenizer(" " + answer, add_special_tokens=False)["input_ids"]
     start = [tokenizer.bos_token_id] if tokenizer.bos_token_id is not None else []
     ids = [*start, *head, *tail, tokenizer.eos_token_id]
     return Row(ids, [IGNORED] * (len(start) + len(head)) + [*tail, tokenizer.eos_token_id])

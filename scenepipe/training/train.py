@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenepipe.errors import RegisterError
-from scenepipe.register import EXAMPLES_FILE, Example, Register, examples
+from scenepipe.register import EXAMPLES_FILE, Register, prompt_and_answer, rows_of
+from scenepipe.register import Row as Example
 from scenepipe.training.adapter_folder import Trained, folded_weights, write_adapter
 from scenepipe.training.curve import Point
 from scenepipe.training.rows import Row, encode_rows
@@ -81,7 +82,7 @@ def train(
     record = _record(rows, settings, round(time.monotonic() - started), resumed=checkpoint is not None)
     trained = Trained(folded_weights(trainer.model), figures, record, _curve(trainer))
     facts = {"sha256": base.sha256, "tokenizer_sha256": base.tokenizer_sha256}
-    receipt = write_adapter(register.folder, base.id, facts, trained, settings)
+    receipt = write_adapter(register, base.id, facts, trained, settings)
     shutil.rmtree(work, ignore_errors=True)
     return receipt
 
@@ -104,8 +105,8 @@ def load_base(folder: Path, settings: TrainSettings) -> tuple[Any, Any]:
 
 def _split(register: Register) -> dict[str, list[Example]]:
     found: dict[str, list[Example]] = {"train": [], "dev": [], "test": []}
-    for row in examples(register):
-        if row.reply.strip():
+    for row in rows_of(register):
+        if prompt_and_answer(row)[1].strip():
             found[row.split].append(row)
     if not found["train"] or not found["dev"]:
         raise RegisterError(

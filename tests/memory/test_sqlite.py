@@ -7,16 +7,18 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenepipe.contracts import Archive, Query
+from scenepipe.contracts import Appended, Archive, Query
 from scenepipe.errors import ArchiveError
-from scenepipe.memory import sqlite_find, sqlite_schema
+from scenepipe.memory import candidates, sqlite_schema
 from scenepipe.memory.sqlite import SqliteArchive
+from scenepipe.memory.worker import Batch
 from scenepipe.scene import new_scene
 from scenepipe.testing.archive_suite import ArchiveFactory, ArchiveSuite, encounter_of, query_of, scene_of
 
@@ -43,15 +45,6 @@ async def refusal(path: Path) -> str:
 class TestSqliteArchive(ArchiveSuite):
     @pytest.fixture
     def archive_factory(self, tmp_path: Path) -> ArchiveFactory:
-        return lambda name="archive": opened(tmp_path / f"{name}.db")
-
-
-class TestSqliteWithoutFts5(ArchiveSuite):
-    """A SQLite built without FTS5 finds by symbols alone."""
-
-    @pytest.fixture
-    def archive_factory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArchiveFactory:
-        monkeypatch.setattr(sqlite_schema, "_word_index", lambda engine, path: False)
         return lambda name="archive": opened(tmp_path / f"{name}.db")
 
 
@@ -236,9 +229,9 @@ def test_appends_that_wait_are_committed_together(tmp_path: Path, monkeypatch: p
     sizes: list[int] = []
     written = SqliteArchive._write
 
-    def counted(self: SqliteArchive, tickets: list[object]) -> object:
-        sizes.append(len(tickets))
-        return written(self, tickets)  # type: ignore[arg-type]
+    def counted(self: SqliteArchive, batches: Sequence[Batch]) -> list[Appended]:
+        sizes.append(len(batches))
+        return written(self, batches)
 
     monkeypatch.setattr(SqliteArchive, "_write", counted)
 
@@ -272,18 +265,8 @@ def test_an_append_survives_its_caller(tmp_path: Path) -> None:
 # --- Finding ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_word_index_is_made_good_when_fts5_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(sqlite_schema, "_word_index", lambda engine, path: False)
-        asyncio.run(write(tmp_path / "a.db"))
-    asyncio.run(write(tmp_path / "a.db", 4))
-    file = sqlite3.connect(tmp_path / "a.db")
-    assert file.execute("SELECT rowid FROM words WHERE words MATCH 'шаг'").fetchall() == [(1,), (2,), (3,), (4,)]
-    file.close()
-
-
 def test_common_lemmas_do_not_hide_rare_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_find, "_POSTINGS", 5)
+    monkeypatch.setattr(candidates, "POSTINGS", 30)
 
     async def body(archive: Archive) -> None:
         scenes = [scene_of(f"текст {n}", ["быть"] + (["порог"] if n == 70 else [])) for n in range(200)]

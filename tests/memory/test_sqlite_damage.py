@@ -6,16 +6,16 @@ import asyncio
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scenepipe.contracts import Encounter
+from scenepipe.contracts import Archive, Encounter
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.sqlite import SqliteArchive
 from scenepipe.scene import Scene
@@ -53,51 +53,12 @@ async def readable(archive: SqliteArchive, stored: list[Scene]) -> int:
 
 # --- kill -9 ---------------------------------------------------------------------------------------------------------
 
-_VICTIM = """
-import asyncio, sys
-from scenepipe.memory.sqlite import SqliteArchive
-from scenepipe.testing.archive_suite import encounter_of, scene_of
-
-async def main(path, round):
-    archive = SqliteArchive(path=path)
-    await archive.open()
-    async def one(n):
-        scene = scene_of(f"раунд {round}, текст {n}", ["шаг"], vector=[1, 2])
-        name = f"{round}-{n}"
-        await archive.append([scene], [encounter_of(scene, name)])
-        print(name, flush=True)
-    for start in range(0, 100_000, 4):
-        await asyncio.gather(*(one(n) for n in range(start, start + 4)))
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
 
 @posix
-def test_every_acknowledged_encounter_survives_kill_9(tmp_path: Path) -> None:
-    path, acknowledged, rounds = tmp_path / "a.db", [], random.Random(7)
-    for number in range(10):
-        victim = subprocess.Popen(
-            [sys.executable, "-c", _VICTIM, str(path), str(number)], stdout=subprocess.PIPE, text=True
-        )
-        assert victim.stdout is not None
-        lines = [victim.stdout.readline() for _ in range(rounds.randrange(1, 30))]
-        victim.send_signal(signal.SIGKILL)
-        lines += victim.stdout.read().splitlines(keepends=True)
-        victim.wait()
-        victim.stdout.close()
-        acknowledged += [line.strip() for line in lines if line.endswith("\n")]
-    assert len(acknowledged) > 20
-
-    async def check() -> None:
-        archive = await filled(path, 0)
-        stored = [encounter.id for encounter in await archive.encounters()]
-        assert len(stored) == len(set(stored))
-        assert set(acknowledged) <= set(stored)
-        assert (await archive.verify()).faults == ()
-        await archive.aclose()
-
-    asyncio.run(check())
+def test_every_acknowledged_encounter_survives_kill_9(
+    tmp_path: Path, kill_9: Callable[[type[Archive], Path], None]
+) -> None:
+    kill_9(SqliteArchive, tmp_path / "a.db")
 
 
 # --- a full disk -----------------------------------------------------------------------------------------------------

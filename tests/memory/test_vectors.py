@@ -45,12 +45,13 @@ def test_only_allowed_ids_are_found() -> None:
     assert index.search(b"\x64\x00", 5, set()) == {}
 
 
-def test_rows_of_another_length_are_left_out() -> None:
+def test_only_rows_of_the_same_length_are_compared() -> None:
     index = VectorIndex()
-    index.add(["a", "b"], [b"\x64\x00", b"\x64"])
-    assert len(index) == 1
-    assert list(index.search(b"\x64\x00", 5)) == ["a"]
-    assert index.search(b"\x64", 5) == {}
+    index.add(["a", "b", "c"], [b"\x64\x00", b"\x64", b"\x64\x01"])
+    assert len(index) == 3
+    assert list(index.search(b"\x64\x00", 5)) == ["a", "c"]
+    assert list(index.search(b"\x64", 5)) == ["b"]
+    assert index.search(b"\x64\x00\x00", 5) == {}
 
 
 def test_two_analyses_of_a_scene_count_once() -> None:

@@ -32,7 +32,7 @@ class TestRender(StageSuite):
     def scene(self) -> Scene:
         return spoken_scene("Почему?", reply="Тишина.").with_(
             linkage=Linkage(chain=("дрожь", "тишина", "вход")),
-            delta=Delta(code=41, codebook="c0", margin=0.1, alternative=3, gloss={"ru": "дрожь, порог", "en": "x"}),
+            delta=Delta(code=41, codebook="c1", margin=0.1, alternative=3, gloss={"ru": "дрожь, порог", "en": "x"}),
             registers=Mixture(weights={"philosopher": 0.5, "poet": 0.1}),
             emotion=feeling(-0.5, 0.6),
         )
@@ -43,7 +43,7 @@ class TestRender(StageSuite):
             "text": "Тишина.",
             "symbol": "дрожьтишинавход",
             "emoji": "🦉🦉🍃😨",
-            "delta": "Δ41@c0 (дрожь, порог) ⟶ дрожь → тишина → вход",
+            "delta": "Δ41@c1 (дрожь, порог) ⟶ дрожь → тишина → вход",
         }
 
     def test_forms_are_those_asked_for_in_that_order(self) -> None:

@@ -81,3 +81,21 @@ def test_wrong_options_are_refused_together() -> None:
     with pytest.raises(ConfigError) as caught:
         RuleScene(associations=-1, batch_size=0)
     assert {fault.where for fault in caught.value.faults} == {"associations", "batch_size"}
+
+
+VERSE = "Ночь легла на тёмный сад,\nзвёзды в озере дрожат,\nтихо листья шелестят\nи огни вдали горят."
+
+
+def test_stress_metre_and_rhyme_are_read_where_they_are_asked_for() -> None:
+    (plain,), (read,) = run([VERSE], ENCODER), run([VERSE], ENCODER, stress="dictionary")
+    assert plain.rhythm is not None
+    assert read.rhythm is not None
+    assert (plain.rhythm.stress.value, plain.rhythm.rhyme.value) == (None, None)
+    assert (read.rhythm.metre.value, read.rhythm.rhyme.value) == ("trochee", "AAAA")
+    assert read.delta == plain.delta, "a code does not depend on which dictionary is installed"
+    assert read.analysis != plain.analysis
+
+
+def test_an_unknown_kind_of_stress_is_refused() -> None:
+    with pytest.raises(ConfigError, match="possible: dictionary, off"):
+        run(["Ночь"], None, stress="loud")

@@ -455,3 +455,22 @@ def test_rows_longer_than_the_context_are_found(folder: Path, tmp_path: Path, mo
     found = findings(folder, fetch.local(str(tmp_path / "tiny.gguf")))
     long = [where for _, where, message in found if "tokens, the model's context is 120" in message]
     assert long == ["examples.jsonl ru-1"]
+
+
+CARD_LINES = "register: 1\nname: sailor\ntitles: {ru: М, en: S}\ndescription: {ru: Г., en: S.}\nsymbol: '~'\nemoji: x\nlicence: CC0-1.0\n"
+
+
+@pytest.mark.parametrize("adapters", ["adapters: {}  # none yet\n", ""])
+def test_a_trained_adapter_is_named_in_a_card_that_names_none(tmp_path: Path, adapters: str) -> None:
+    from scenepipe.register import name_adapter
+
+    folder = tmp_path / "sailor"
+    folder.mkdir()
+    (folder / "register.yaml").write_text("# my card\n" + CARD_LINES + adapters, encoding="utf-8")
+    assert name_adapter(load_register(folder), "gemma-3-270m")
+    assert load_register(folder).adapters == {"gemma-3-270m": folder.resolve() / "adapters/gemma-3-270m"}
+    text = (folder / "register.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# my card\n" + CARD_LINES)
+    assert name_adapter(load_register(folder), "gemma-3-270m")
+    assert (folder / "register.yaml").read_text(encoding="utf-8") == text
+    assert not name_adapter(load_register(folder), "another-model")

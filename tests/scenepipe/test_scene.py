@@ -158,7 +158,7 @@ def test_linkage_is_one_value_seen_twice() -> None:
 
 
 def test_delta_shows_its_codebook() -> None:
-    assert str(Delta(code=41, codebook="c0", margin=0.1, alternative=40)) == "Δ41@c0"
+    assert str(Delta(code=41, codebook="c1", margin=0.1, alternative=40)) == "Δ41@c1"
 
 
 def test_stage_fields_follow_the_scene() -> None:

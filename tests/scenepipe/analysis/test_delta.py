@@ -15,7 +15,8 @@ from scenepipe.analysis.codebook import CELLS, parse_codebook, shipped_codebook
 from scenepipe.analysis.delta import place
 from scenepipe.analysis.lexicon import shipped_lexicon
 from scenepipe.analysis.reading import read_text
-from scenepipe.analysis.vectors import cosines, load_vectors
+from scenepipe.analysis.signed_bytes import cosines
+from scenepipe.analysis.vectors import load_vectors
 from scenepipe.errors import ModelError
 from scenepipe.rooms import room
 from scenepipe.scene import Delta
@@ -45,7 +46,7 @@ def test_a_code_has_margin_alternative_and_gloss(read: Read) -> None:
     assert found.alternative != found.code
     assert 0 < found.margin < 1
     assert set(found.gloss) == {"ru", "en"}
-    assert str(found) == f"Δ{found.code}@c0"
+    assert str(found) == f"Δ{found.code}@c1"
 
 
 def test_denial_is_in_the_code(read: Read) -> None:
@@ -74,7 +75,7 @@ def test_equal_cells_give_the_lower_code() -> None:
     assert book is not None
     twins = book.centroids.copy()
     twins[40] = twins[7]
-    changed = type(book)(manifest=book.manifest, centroids=twins, means=book.means)
+    changed = type(book)(manifest=book.manifest, centroids=twins, projection=book.projection)
     (found,) = place(twins[7:8], changed)
     assert (found.code, found.alternative, found.margin) == (7, 40, 0.0)
 
@@ -100,12 +101,12 @@ def test_without_its_encoder_there_is_no_code(read_words: Read) -> None:
 
 
 def test_a_codebook_that_does_not_fit_its_manifest_is_refused() -> None:
-    manifest, tensors = (FOLDER / "c0.json").read_bytes(), (FOLDER / "c0.safetensors").read_bytes()
-    assert parse_codebook(manifest, tensors, "c0").name == "c0"
+    manifest, tensors = (FOLDER / "c1.json").read_bytes(), (FOLDER / "c1.safetensors").read_bytes()
+    assert parse_codebook(manifest, tensors, "c1").name == "c1"
     with pytest.raises(ModelError, match="SHA-256"):
-        parse_codebook(manifest, tensors[:-1] + b"\1", "c0")
+        parse_codebook(manifest, tensors[:-1] + b"\1", "c1")
     with pytest.raises(ModelError, match="damaged"):
-        parse_codebook(manifest[:100], tensors, "c0")
+        parse_codebook(manifest[:100], tensors, "c1")
 
 
 def test_an_unknown_codebook_is_none() -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenepipe.analysis.emotion import GUESS_CONFIDENCE, guess_affect, read_emotion
+from scenepipe.analysis.affect_head import fit_head
+from scenepipe.analysis.emotion import LEXICON_SHARE, VECTOR_CONFIDENCE, read_emotion
 from scenepipe.analysis.lexicon import Affect, Lexicon, shipped_lexicon
 from scenepipe.analysis.reading import read_text
+from scenepipe.analysis.signed_bytes import quantise, unit
 from scenepipe.analysis.words import split_words
 from scenepipe.scene import Emotion
 
 
-def emotion(
-    text: str, *, exclamations: int = 0, guess: Affect | None = None, lexicon: Lexicon | None = None
-) -> Emotion:
+def emotion(text: str, *, exclamations: int = 0, felt: Affect | None = None, lexicon: Lexicon | None = None) -> Emotion:
     lexicon = lexicon or shipped_lexicon()
-    return read_emotion(read_text(text).symbols, split_words(text), exclamations, lexicon, guess)
+    return read_emotion(read_text(text).symbols, split_words(text), exclamations, lexicon, felt)
 
 
 def value(text: str) -> float:
@@ -47,11 +47,22 @@ def test_unknown_words_are_unknown_not_neutral() -> None:
     assert emotion("🙂") == Emotion()
 
 
-def test_a_guess_is_unsure_and_only_used_without_words() -> None:
-    guess = Affect(0.5, 0.1, 0.0)
-    guessed = emotion("плинтус у дымохода", guess=guess)
-    assert (guessed.valence.value, guessed.valence.confidence) == (0.5, GUESS_CONFIDENCE)
-    assert emotion("страшно", guess=guess) == emotion("страшно")
+def test_the_vector_speaks_alone_where_no_word_does() -> None:
+    felt = emotion("плинтус у дымохода", felt=Affect(0.5, 0.1, 0.0))
+    assert (felt.valence.value, felt.valence.confidence) == (0.5, VECTOR_CONFIDENCE)
+
+
+def test_words_and_vector_are_averaged_by_the_words_confidence() -> None:
+    words, both = emotion("страшно").valence, emotion("страшно", felt=Affect(0.5, 0.1, 0.0)).valence
+    assert words.value is not None
+    share = LEXICON_SHARE * words.confidence
+    assert both.value == pytest.approx(share * words.value + (1 - share) * 0.5, abs=1e-3)
+    assert both.confidence > max(words.confidence, VECTOR_CONFIDENCE)
+
+
+def test_a_vector_cannot_undo_negation() -> None:
+    words, both = emotion("Мне не страшно").valence, emotion("Мне не страшно", felt=Affect(-0.8, 0.5, -0.5)).valence
+    assert both.value == words.value
 
 
 def test_more_evidence_is_surer_and_spans_are_given() -> None:
@@ -68,9 +79,17 @@ def test_exclamations_raise_arousal() -> None:
     assert loud == pytest.approx(calm + 0.2)
 
 
-def test_guess_follows_the_nearest_words_and_knows_when_there_are_none() -> None:
-    values = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
-    near = guess_affect(np.array([0.9, 0.1], dtype=np.float32), values)
-    assert near is not None
-    assert near.valence > 0.9
-    assert guess_affect(np.array([0.05, 0.01], dtype=np.float32), values) is None
+def test_a_head_learns_what_is_linear_and_is_exact() -> None:
+    draw = np.random.default_rng(2)
+    vectors = quantise(unit(draw.normal(size=(400, 12)).astype(np.float32)))
+    affect = np.clip(vectors[:, :3] / 127.0, -1, 1).astype(np.float64)
+    head = fit_head(vectors[:200], affect[:200], vectors[200:], affect[200:])
+    read = head.read(vectors)
+    assert all(np.corrcoef(read[:, i], affect[:, i])[0, 1] > 0.98 for i in range(3))
+    np.testing.assert_array_equal(head.read(vectors[7:8]), read[7:8])
+
+
+def test_a_head_of_nothing_reads_nothing() -> None:
+    empty = np.zeros((0, 5), dtype=np.int8)
+    head = fit_head(empty, np.zeros((0, 3)), empty, np.zeros((0, 3)))
+    assert not head.read(np.ones((2, 5), dtype=np.int8)).any()

@@ -7,19 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from scenepipe.analysis.lexicon import shipped_lexicon
-from scenepipe.analysis.vectors import (
-    binding,
-    compute_vectors,
-    cosines,
-    encode_bytes,
-    load_vectors,
-    quantise,
-    read_vectors,
-    unit,
-    write_vectors,
-)
+from scenepipe.analysis.signed_bytes import cosines, encode_bytes, quantise, spoken, unit
+from scenepipe.analysis.vectors import binding, compute_vectors, load_vectors, read_vectors, write_vectors
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.testing.hash_encoder import HashEncoder
 
@@ -72,3 +64,19 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
     assert bound == binding("hash@1/3/16", shipped_lexicon())
     np.testing.assert_array_equal(again.symbols, vectors.symbols)
     np.testing.assert_array_equal(again.hubness, vectors.hubness)
+    for mine, theirs in ((vectors.head, again.head), (vectors.associations, again.associations)):
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Кто там? — «Никто».", "кто там никто"),
+        ("don't stop, re-enter!", "don't stop re-enter"),
+        ("'quoted' -- and-", "quoted and"),
+        ("…", "…"),
+    ],
+)
+def test_what_is_encoded_has_no_punctuation(text: str, said: str) -> None:
+    assert spoken(text) == said

@@ -45,7 +45,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return Base("tiny", folder, "0" * 64, "1" * 64)
 
 
-def make_register(parent: Path, splits: tuple[str, ...] = ("train",) * 10 + ("dev", "test"), reply: str = "A rope {}.") -> Register:
+def make_register(
+    parent: Path, splits: tuple[str, ...] = ("train",) * 10 + ("dev", "test"), reply: str = "A rope {}."
+) -> Register:
     folder = parent / "sailor"
     folder.mkdir()
     (folder / "register.yaml").write_text(CARD, encoding="utf-8")

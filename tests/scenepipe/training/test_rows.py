@@ -50,7 +50,9 @@ def test_a_row_whose_labels_are_all_masked_is_named(tokenizer: Any) -> None:
 
 
 def test_a_row_that_is_too_long_is_refused_and_not_cut(tokenizer: Any) -> None:
-    with pytest.raises(RegisterError, match=r"rows longer than max_tokens: 60: ru-9 \(\d+\); shorten them, or raise it"):
+    with pytest.raises(
+        RegisterError, match=r"rows longer than max_tokens: 60: ru-9 \(\d+\); shorten them, or raise it"
+    ):
         encode_rows(tokenizer, [example("слово " * 50, "ru-9")], max_tokens=60)
 
 

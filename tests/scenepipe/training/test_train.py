@@ -22,7 +22,15 @@ from tests.scenepipe.training.conftest import make_register
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-SMALL: dict[str, Any] = {"rank": 4, "rate": 0.02, "epochs": 2, "batch": 4, "evaluations": 1, "seed": 1, "dtype": "float32"}
+SMALL: dict[str, Any] = {
+    "rank": 4,
+    "rate": 0.02,
+    "epochs": 2,
+    "batch": 4,
+    "evaluations": 1,
+    "seed": 1,
+    "dtype": "float32",
+}
 
 
 def settings(**more: Any) -> TrainSettings:
@@ -146,7 +154,9 @@ def test_a_loss_that_is_no_number_stops_and_leaves_no_adapter(base: Base, tmp_pa
     import torch
 
     register = make_register(tmp_path)
-    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda *a, **k: torch.tensor(math.nan, requires_grad=True))
+    monkeypatch.setattr(
+        torch.nn.functional, "cross_entropy", lambda *a, **k: torch.tensor(math.nan, requires_grad=True)
+    )
     with pytest.raises(RegisterError, match=r"the loss is nan in step 1; lower the rate"):
         train(register, base, settings())
     assert not (register.folder / "adapters/tiny").exists()

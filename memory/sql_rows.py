@@ -1,27 +1,19 @@
-"""Rows of the SQLite archive: values to rows and back, each with a digest, so that a flipped byte is noticed."""
+"""Rows of an archive in a SQL database: values to rows and back, each with a digest, so that a flipped byte is noticed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from scenepipe.contracts import Encounter
 from scenepipe.errors import ArchiveError, InputError
-from scenepipe.memory.sqlite_schema import (
-    ENCOUNTERS,
-    SCENES,
-    SYMBOLS,
-    is_damage,
-    namespace_token,
-    word_token,
-)
+from scenepipe.memory.records import analysis_of, chain_of, digest
+from scenepipe.memory.sql_tables import ENCOUNTERS, SCENES, SYMBOLS
 from scenepipe.recall import archived, lemma_of, refuse_orphans, symbol_keys, utc
 from scenepipe.scene import Scene
 
@@ -40,12 +32,12 @@ _ENCOUNTERS = sa.select(ENCOUNTERS).where(ENCOUNTERS.c.id.in_(_KEYS))
 # --- Writing ---------------------------------------------------------------------------------------------------------
 
 
-def insert_scenes(connection: sa.Connection, scenes: Sequence[Scene], *, words: bool) -> int:
-    """Write the scenes that are new, with their symbols and words; how many were.
+def insert_scenes(connection: sa.Connection, scenes: Sequence[Scene]) -> int:
+    """Write the scenes that are new, with their symbols; how many were.
 
-    Call it inside BEGIN IMMEDIATE: the numbers given to the rows are free only under the write lock.
+    Call it as the only writer: the numbers given to the rows are free only under the write lock.
     """
-    wanted = {(scene.id, _analysis(scene)): archived(scene) for scene in reversed(scenes)}
+    wanted = {(scene.id, analysis_of(scene)): archived(scene) for scene in reversed(scenes)}
     pairs = sa.select(SCENES.c.id, SCENES.c.analysis).where(SCENES.c.id.in_(_KEYS))
     known = {
         tuple(row) for keys in _chunks([i for i, _ in wanted]) for row in connection.execute(pairs, {"keys": keys})
@@ -55,13 +47,9 @@ def insert_scenes(connection: sa.Connection, scenes: Sequence[Scene], *, words: 
         return 0
     first = connection.execute(sa.select(sa.func.coalesce(sa.func.max(SCENES.c.seq), 0) + 1)).scalar_one()
     numbered = list(enumerate(fresh, start=first))
-    connection.execute(insert(SCENES).on_conflict_do_nothing(), [_scene_row(seq, scene) for seq, scene in numbered])
+    connection.execute(sa.insert(SCENES), [_scene_row(seq, scene) for seq, scene in numbered])
     if symbols := [row for seq, scene in numbered for row in _symbol_rows(seq, scene)]:
-        connection.execute(insert(SYMBOLS).on_conflict_do_nothing(), symbols)
-    if words:
-        connection.exec_driver_sql(
-            "INSERT INTO words (rowid, lemmas) VALUES (?, ?)", [_words(n, s) for n, s in numbered]
-        )
+        connection.execute(sa.insert(SYMBOLS), symbols)
     return len(fresh)
 
 
@@ -76,7 +64,7 @@ def insert_encounters(connection: sa.Connection, encounters: Sequence[Encounter]
     fresh = [encounter for name, encounter in reversed(wanted.items()) if name not in known]
     refuse_orphans(fresh, _present(connection, SCENES.c.id, {encounter.scene_id for encounter in fresh}))
     if fresh:
-        connection.execute(insert(ENCOUNTERS).on_conflict_do_nothing(), [_encounter_row(e) for e in fresh])
+        connection.execute(sa.insert(ENCOUNTERS), [_encounter_row(e) for e in fresh])
     return len(fresh)
 
 
@@ -89,11 +77,11 @@ def _scene_row(seq: int, scene: Scene) -> dict[str, Any]:
     data = scene.to_json(vectors=True)
     return _findable(scene) | {
         "seq": seq,
-        "analysis": _analysis(scene),
+        "analysis": analysis_of(scene),
         "linkage": scene.linkage.joined if scene.linkage else "",
         "code": str(scene.delta) if scene.delta else None,
         "created": scene.created.isoformat(),
-        "digest": _digest(scene.text, data),
+        "digest": digest(scene.text, data),
         "json": data,
     }
 
@@ -105,7 +93,7 @@ def _findable(scene: Scene) -> dict[str, Any]:
         "id": scene.id,
         "namespace": scene.origin.namespace,
         "key": scene.key,
-        "chain": json.dumps(scene.linkage.chain if scene.linkage else (), ensure_ascii=False),
+        "chain": chain_of(scene),
         "encoder": vector.encoder if vector else None,
         "vector": vector.data if vector else None,
         "text": scene.text,
@@ -117,24 +105,11 @@ def _symbol_rows(seq: int, scene: Scene) -> list[dict[str, Any]]:
     return [{"namespace": space, "lemma": lemma_of(k), "key": k, "seq": seq} for k in symbol_keys(scene)]
 
 
-def _words(seq: int, scene: Scene) -> tuple[int, str]:
-    tokens = [namespace_token(scene.origin.namespace), *(word_token(lemma_of(key)) for key in symbol_keys(scene))]
-    return seq, " ".join(tokens)
-
-
 def _encounter_row(encounter: Encounter) -> dict[str, Any]:
     row = encounter.model_dump(mode="json")
     row["at"] = encounter.at.isoformat(timespec="microseconds")
     row["data"] = json.dumps(row["data"], ensure_ascii=False)
-    return row | {"digest": _digest(json.dumps([row[name] for name in Encounter.model_fields]))}
-
-
-def _analysis(scene: Scene) -> str:
-    return scene.analysis.id if scene.analysis else ""
-
-
-def _digest(*parts: str) -> bytes:
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).digest()
+    return row | {"digest": digest(json.dumps([row[name] for name in Encounter.model_fields]))}
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
@@ -163,11 +138,31 @@ def encounter_ids(connection: sa.Connection, scene_ids: Sequence[str] | None) ->
     return [name for keys in _chunks(scene_ids) for name in connection.execute(statement, {"keys": keys}).scalars()]
 
 
-def check_file(connection: sa.Connection) -> list[str]:
-    """SQLite's integrity check, and encounters whose scene is missing."""
-    faults = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
-    orphans = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.not_in(sa.select(SCENES.c.id)))
-    return faults + [f"encounter {name}: its scene is missing" for name in connection.execute(orphans).scalars()]
+def index(connection: sa.Connection) -> tuple[list[int], list[str]]:
+    """Numbers of all scene rows and ids of all encounters, in the order of an export."""
+    rows = sorted((row.id, row.seq) for row in connection.execute(sa.select(SCENES.c.id, SCENES.c.seq)))
+    operations = connection.execute(sa.select(ENCOUNTERS.c.id)).scalars()
+    return [seq for _, seq in rows], sorted(operations)
+
+
+def orphans(connection: sa.Connection) -> list[str]:
+    """Ids of encounters whose scene is not stored."""
+    missing = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.not_in(sa.select(SCENES.c.id)))
+    return list(connection.execute(missing).scalars())
+
+
+def chains(connection: sa.Connection, namespace: str) -> list[tuple[str, ...]]:
+    """The linkage of each scene of a namespace, by its latest analysis."""
+    newest = sa.select(sa.func.max(SCENES.c.seq)).where(SCENES.c.namespace == namespace).group_by(SCENES.c.id)
+    found = connection.execute(sa.select(SCENES.c.chain).where(SCENES.c.seq.in_(newest))).scalars()
+    return [tuple(json.loads(chain)) for chain in found]
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Does this error of SQLite say that the file itself is broken?"""
+    cause = getattr(error, "orig", None)
+    code = str(getattr(cause, "sqlite_errorname", ""))
+    return code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or "Could not decode to UTF-8" in str(cause)
 
 
 def _read(
@@ -199,7 +194,7 @@ def _read(
 
 
 def _to_scene(row: Any) -> Scene:
-    if _digest(row.text, row.json) != row.digest:
+    if digest(row.text, row.json) != row.digest:
         raise ArchiveError("the digest does not match")
     return Scene.from_json(row.json)
 
@@ -213,7 +208,7 @@ def _to_checked_scene(row: Any) -> Scene:
 
 def _to_encounter(row: Any) -> Encounter:
     values = {name: row._mapping[name] for name in Encounter.model_fields}
-    if _digest(json.dumps(list(values.values()))) != row.digest:
+    if digest(json.dumps(list(values.values()))) != row.digest:
         raise ArchiveError("the digest does not match")
     values |= {"at": datetime.fromisoformat(values["at"]), "data": json.loads(values["data"])}
     return Encounter.model_validate(values)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenepipe.contracts import Context
-from scenepipe.draw import Box, Drawing, describe, mermaid, svg
+from scenepipe.drawing.pipeline import Box, Drawing, describe, mermaid, svg
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene
 

@@ -1,0 +1,248 @@
+"""``llm-scene``: the SceneBuilder that asks a language model, within a JSON Schema, for what a model can judge.
+
+The rules read every scene first: rhythm, vector and Δ-code are theirs alone. The model's answer replaces associated
+symbols, linkage, emotion, tension and axis weights. An answer that is no scene is drawn again, at most ``tries`` times
+in all; when none can be taken, the rules' reading stands, a warning says why and ``analysis.analysers`` ends with
+``llm-scene@1/fallback``.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from scenepipe import events as ev
+from scenepipe.analysis.model_answer import ANSWER_VERSION, CHAIN, MOST_SYMBOLS, answer_schema, parse_answer
+from scenepipe.analysis.model_reading import ModelReading, judge, vocabulary
+from scenepipe.contracts import Backend, Context, Request, Resources, Sampling, offload
+from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, did_you_mean
+from scenepipe.mixture import Mixture, Plan, of, plan
+from scenepipe.modules.rule_scene import RuleScene
+from scenepipe.scene import Analysis, Scene
+from scenepipe.scene_prompt import SCENE_PROMPT_VERSION, SceneRequest
+
+NAME = "llm-scene@1"
+FALLBACK = f"{NAME}/fallback"
+REPAIR_TEMPERATURE = 0.7
+"""Of every draw after the first: a greedy answer that was refused would only be given again."""
+
+
+class LlmScene:
+    """Language and symbols to the fields of ``rule-scene``, those that a model can judge from the backend.
+
+    Args:
+        associations: associated symbols in the hyperscene, at most; 3 to 12.
+        vocabulary: ``open``, any noun that a dictionary knows, or ``lexicon``, the symbol lexicon's nouns alone, which
+            keeps a small model to words that are one.
+        tries: draws before the rules' reading stands.
+        fallback: ``rules``, or ``fail`` the scene where no answer can be taken.
+        adapter: a register of kind ``scene`` that answers, at weight 1; the base model answers without one.
+        max_tokens: length of an answer; five symbols take about 150 tokens, twelve about 220.
+        temperature: of the first draw; 0 is greedy.
+        seed: of the first draw, one more for each further one.
+        timeout_s: seconds for all draws of a scene, after which the rules' reading stands; the pipeline's own
+            deadline ends the scene in any case.
+    """
+
+    reads: ClassVar[frozenset[str]] = RuleScene.reads
+    writes: ClassVar[frozenset[str]] = RuleScene.writes
+    needs: ClassVar[frozenset[str]] = frozenset({"backend", "encoder"})
+    requires: ClassVar[dict[str, str]] = {}
+    explains: ClassVar[bool] = False
+    version: ClassVar[str] = "1"
+
+    def __init__(
+        self,
+        *,
+        associations: Annotated[int, Field(ge=CHAIN, le=MOST_SYMBOLS)] = 5,
+        vocabulary: Literal["open", "lexicon"] = "open",
+        tries: Annotated[int, Field(ge=1, le=5)] = 2,
+        fallback: Literal["rules", "fail"] = "rules",
+        adapter: str | None = None,
+        max_tokens: Annotated[int, Field(ge=64, le=2048)] = 320,
+        temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.0,
+        seed: Annotated[int, Field(ge=0, lt=2**31)] = 7,
+        timeout_s: Annotated[float, Field(gt=0.0)] | None = None,
+    ) -> None:
+        if not CHAIN <= associations <= MOST_SYMBOLS:
+            fault = f"{associations} was given; possible: {CHAIN} to {MOST_SYMBOLS}"
+            raise ConfigError([Fault("associations", fault)], "llm-scene")
+        self.associations = associations
+        self.vocabulary = vocabulary
+        self.tries = tries
+        self.fallback = fallback
+        self.adapter = adapter
+        self.max_tokens = max_tokens
+        self.temperature = temperature
+        self.seed = seed
+        self.timeout_s = timeout_s
+        self._rules = RuleScene(associations=associations)
+        self._one_at_a_time = Lock()
+
+    def check(self, resources: Resources) -> list[Fault]:
+        """What is wrong with this stage in a pipeline that owns these resources, as far as is known unopened."""
+        faults = []
+        can = getattr(resources.backend, "capabilities", None)
+        if can is not None and not can.json_schema:
+            name = getattr(resources.backend, "name", type(resources.backend).__name__)
+            faults.append(
+                Fault("", f"llm-scene needs a backend that can keep to a JSON Schema, '{name}' cannot; use rule-scene")
+            )
+        voices = {name for name, register in resources.registers.items() if register.kind != "scene"}
+        possible = resources.registers.keys() - voices
+        if self.adapter in voices:
+            said = f"'{self.adapter}' is a voice; an adapter for scenes has 'kind: scene' in its card"
+            faults.append(Fault("adapter", said))
+        elif self.adapter is not None and self.adapter not in possible:
+            hint = did_you_mean(self.adapter, possible)
+            faults.append(Fault("adapter", f"'{self.adapter}' is not among 'registers:' of kind scene; {hint}"))
+        return faults
+
+    def open(self, resources: Resources) -> None:
+        """Open the rules.
+
+        Raises:
+            ConfigError: the backend cannot keep to a schema, or the adapter is none; a data file is damaged.
+        """
+        if faults := self.check(resources):
+            raise ConfigError(faults, "llm-scene")
+        self._rules.open(resources)
+
+    async def run(self, scene: Scene, ctx: Context) -> Scene:
+        """The rules' reading with the model's in the place of what a model can judge."""
+        ruled = await offload(self._read, scene, ctx)
+        told = await self._told(ruled, ctx)
+        if isinstance(told, ModelReading):
+            return ruled.with_(**vars(told), analysis=self._analysis(ruled, ctx))
+        why = "; ".join(told)
+        if self.fallback == "fail":
+            raise BackendError(f"the model gave no scene in {self.tries} tries: {why}; 'fallback: rules' goes on")
+        message = f"the rules' reading stands, the model gave none: {why}"
+        ctx.emit(ev.Warned(run=ctx.run, scene_id=scene.id, stage="llm-scene", message=message))
+        return ruled.with_(analysis=_with_analysers(ruled, FALLBACK))
+
+    def preview(self, scene: Scene, ctx: Context) -> dict[str, Any]:
+        """What would be asked."""
+        return {
+            "prompt_version": SCENE_PROMPT_VERSION,
+            "prompt": self._asked(scene).render(),
+            "json_schema": self._schema(scene),
+            "mixture": {self.adapter: 1.0} if self.adapter else {},
+            "tries": self.tries,
+            "max_tokens": self.max_tokens,
+        }
+
+    def _read(self, scene: Scene, ctx: Context) -> Scene:
+        with self._one_at_a_time:
+            return self._rules.run_batch([scene], ctx)[0]
+
+    async def _told(self, ruled: Scene, ctx: Context) -> ModelReading | tuple[str, ...]:
+        """The model's reading, or why there is none; an error of the engine ends the tries."""
+        from scenepipe.analysis.lexicon import shipped_lexicon
+
+        why: tuple[str, ...] = ()
+        until = _earlier(ctx.deadline, time.monotonic() + self.timeout_s if self.timeout_s is not None else None)
+        try:
+            backend = await ctx.backend()
+            if not backend.capabilities.json_schema:
+                return (f"the backend '{backend.name}' cannot keep to a JSON Schema",)
+            first = self._request(ruled, ctx, backend, until)
+            for attempt in range(self.tries):
+                text = await _generate(_attempt(first, attempt), backend, ctx)
+                answer = parse_answer(text)
+                told = (
+                    answer if isinstance(answer, tuple) else judge(answer, ruled, shipped_lexicon(), self.associations)
+                )
+                if isinstance(told, ModelReading):
+                    return told
+                why = told
+        except DeadlineError as error:
+            if ctx.deadline is not None and time.monotonic() >= ctx.deadline:
+                raise
+            return (str(error),)
+        except BackendError as error:
+            return (str(error),)
+        return why
+
+    def _request(self, scene: Scene, ctx: Context, backend: Backend, until: float | None) -> Request:
+        """The first draw; a model with a chat template gets messages, an adapter the prompt that it was trained on."""
+        asked, chat = self._asked(scene), backend.capabilities.chat and self.adapter is None
+        return Request(
+            prompt=None if chat else asked.render(),
+            messages=asked.messages() if chat else None,
+            plan=self._plan(ctx, backend),
+            sampling=Sampling(temperature=self.temperature),
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            json_schema=self._schema(scene),
+            deadline=until,
+        )
+
+    def _plan(self, ctx: Context, backend: Backend) -> Plan:
+        asked = of({self.adapter: 1.0}) if self.adapter else Mixture()
+        return plan(asked, mode="refuse", step=0.0, registers=ctx.registers, can=backend.capabilities.mixtures)
+
+    def _asked(self, scene: Scene) -> SceneRequest:
+        return SceneRequest(scene.text, _code(scene), symbols=self.associations, examples=self.adapter is None)
+
+    def _schema(self, scene: Scene) -> dict[str, Any]:
+        from scenepipe.analysis.lexicon import shipped_lexicon
+
+        nouns = vocabulary(scene, shipped_lexicon(), self.associations) if self.vocabulary == "lexicon" else None
+        return answer_schema(_code(scene), self.associations, nouns)
+
+    def _analysis(self, ruled: Scene, ctx: Context) -> Analysis:
+        """The rules' analysis and everything on which the model's reading hangs."""
+        model, names = ctx.resources.model, [f"{NAME}/{self.associations}/{self.vocabulary}", ANSWER_VERSION]
+        names.append(f"scene-prompt@{SCENE_PROMPT_VERSION}")
+        backend = getattr(ctx.resources.backend, "name", "none")
+        names.append(f"model:{model.id}@{model.sha256[:16]}" if model else f"backend:{backend}")
+        if self.adapter:
+            proof = ctx.resources.proofs.get(self.adapter)
+            proven = proof is not None and not proof.zero_effect
+            names.append(f"register:{self.adapter}@{proof.sha256[:16] if proof and proven else 'unverified'}")
+        names.append(f"draw:t{self.temperature:g}/s{self.seed}/x{self.tries}")
+        return _with_analysers(ruled, *names)
+
+
+async def _generate(request: Request, backend: Backend, ctx: Context) -> str:
+    """One whole answer; the run's budget is charged for what was drawn."""
+    ctx.budget.spend(calls=1, tokens=request.max_tokens)
+    texts, used = [], request.max_tokens
+    stream = backend.generate(request)
+    try:
+        async for chunk in stream:
+            texts.append(chunk.text)
+            used = chunk.usage.reply_tokens if chunk.usage is not None else used
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+    ctx.budget.spend(tokens=used - request.max_tokens)
+    return "".join(texts)
+
+
+def _attempt(first: Request, number: int) -> Request:
+    """The request of a further draw: another seed, and warm enough not to give the same answer."""
+    if number == 0:
+        return first
+    assert first.seed is not None
+    warm = max(first.sampling.temperature, REPAIR_TEMPERATURE)
+    sampling = first.sampling.model_copy(update={"temperature": warm})
+    return first.model_copy(update={"seed": (first.seed + number) % 2**31, "sampling": sampling})
+
+
+def _earlier(*moments: float | None) -> float | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _code(scene: Scene) -> str:
+    return scene.language.code if scene.language is not None else "und"
+
+
+def _with_analysers(scene: Scene, *names: str) -> Analysis:
+    analysis = scene.analysis or Analysis()
+    return analysis.model_copy(update={"analysers": (*analysis.analysers, *names)})

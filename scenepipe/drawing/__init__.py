@@ -1,0 +1,1 @@
+"""Pictures made on this machine: a pipeline (`pipeline`), a scene (`scene`)."""
