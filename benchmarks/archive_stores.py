@@ -2,10 +2,11 @@
 
     python benchmarks/archive_stores.py [SCENES] [STORE ...]
 
-Scenes of ten symbols (Zipf over 20,000 lemmas) with a clustered vector of 512 dimensions are appended in batches of 64,
-each with its encounter; an append returns when the store has it on disk. Then 200 recalls by symbols, linkage and
-vector; the time on the clock and that of the processor, which a busy machine spoils less. recall@10 compares the scenes
-that were near in meaning with exact search. PostgreSQL is measured where SCENEPIPE_POSTGRES_URL names a server, Qdrant where SCENEPIPE_QDRANT_URL does. Default: 20,000 scenes.
+Scenes of ten symbols (Zipf over 20,000 lemmas) with a clustered vector of 512 dimensions are appended in batches of
+64, each with its encounter; an append returns when the store has it on disk. Then 200 recalls by symbols, linkage and
+vector; the time on the clock and that of the processor, which a busy machine spoils less. recall@10 compares the
+scenes that were near in meaning with exact search. PostgreSQL is measured where SCENEPIPE_POSTGRES_URL names a
+server, Qdrant where SCENEPIPE_QDRANT_URL does. Default: 20,000 scenes.
 """
 
 from __future__ import annotations

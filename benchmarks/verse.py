@@ -3,11 +3,12 @@
     python benchmarks/verse.py rifma.json [--poems 300]
 
 The file is a list of ``{poem_text, accentuation_markup, rhyme_scheme}``. Every poem is read as a user would type it:
-without the marks U+0300 and U+0301, with ё where the poem has it. Gold stress is aligned character by character, because
-the markup without its marks is the text itself. Stress counts words of two or more syllables that the markup stresses;
-"alone" is the dictionary's own reading, "in verse" what `Rhythm.stress` says, where unknown counts as wrong. Schemes are
-counted on poems of four lines; the thresholds of `scenepipe.analysis.rhyme` were tuned on one half of the development file, chosen by hash, so both halves stand apart. RIFMA has no metres: the
-gold metre is the same Bayes rule on gold stresses, so its figure says only how much unmarked stress costs.
+without the marks U+0300 and U+0301, with ё where the poem has it. Gold stress is aligned character by character,
+because the markup without its marks is the text itself. Stress counts words of two or more syllables that the markup
+stresses; "alone" is the dictionary's own reading, "in verse" what `Rhythm.stress` says, where unknown counts as
+wrong. Schemes are counted on poems of four lines; the thresholds of `scenepipe.analysis.rhyme` were tuned on one half
+of the development file, chosen by hash, so both halves stand apart. RIFMA has no metres: the gold metre is the same
+Bayes rule on gold stresses, so its figure says only how much unmarked stress costs.
 
 Intervals are 95 % bootstrap intervals over poems.
 """

@@ -9,4 +9,5 @@ ARCHIVES = {
     "qdrant": "scenepipe.memory.qdrant:QdrantArchive",
     "qdrant-edge": "scenepipe.memory.qdrant_edge:QdrantEdgeArchive",
     "sqlite": "scenepipe.memory.sqlite:SqliteArchive",
+    "weaviate": "scenepipe.memory.weaviate:WeaviateArchive",
 }

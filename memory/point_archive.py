@@ -40,15 +40,17 @@ class PointArchive(WorkerArchive):
     def _make_engine(self) -> Engine: ...
 
     def _open(self) -> None:
-        engine = self._make_engine()
-        self.name = engine.name
-        engine.open()
-        self._engine = engine
+        self._engine = self._make_engine()
+        self.name = self._engine.name
+        self._engine.open()
 
     def _close(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+
+    def _is_outage(self, error: Exception) -> bool:
+        return isinstance(error, points.Outage)
 
     def _opened(self) -> Engine:
         if self._engine is None:

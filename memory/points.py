@@ -33,6 +33,10 @@ INDEXED: Mapping[Kind, tuple[str, ...]] = {
 """Fields that are filtered by, all of them keywords."""
 
 
+class Outage(ArchiveError):
+    """The engine or its server is the reason, not what was written."""
+
+
 @dataclass(frozen=True)
 class Space:
     """Vectors that may be compared: those of one encoder and one length."""
@@ -180,6 +184,27 @@ def to_encounter(payload: Payload) -> Encounter:
 
 
 # --- Names and numbers -----------------------------------------------------------------------------------------------
+
+
+def tag(kind: Kind, field: str = "", value: str = "") -> str:
+    """A short name of a value of a filtered field; of the collection itself without one."""
+    return hashlib.sha256(f"{kind}\n{field}\n{value}".encode()).hexdigest()[:16]
+
+
+def tags(kind: Kind, payload: Payload) -> list[str]:
+    """All that a point is filtered by, for an engine that has one index for it."""
+    found = [tag(kind)]
+    for field in INDEXED[kind]:
+        value = payload[field]
+        found += [
+            tag(kind, field, each) for each in (value if isinstance(value, list) else [value]) if each is not None
+        ]
+    return found
+
+
+def tags_of(kind: Kind, where: Where) -> list[list[str]]:
+    """The same for a condition: of each list a point has one."""
+    return [[tag(kind, field, value) for value in values] for field, values in where.items()] or [[tag(kind)]]
 
 
 def scene_point_id(scene_id: str, analysis: str) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.points import INDEXED, KINDS, Kind, Payload, Point, Search, Space, Where
+from scenepipe.memory.points import INDEXED, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
@@ -87,13 +87,6 @@ class QdrantArchive(PointArchive):
         # The client adds its default port to a URL without one, so 80 and 443 have to be said.
         port = urlsplit(self.url).port or (443 if self.url.startswith("https") else 80)
         return QdrantClient(url=self.url, port=port, api_key=key, timeout=self.timeout, check_compatibility=False)
-
-    def _is_outage(self, error: Exception) -> bool:
-        return isinstance(error, _Outage)
-
-
-class _Outage(ArchiveError):
-    """The server is the reason, not what was written."""
 
 
 class QdrantEngine:
@@ -279,15 +272,15 @@ class QdrantEngine:
             yield
         except ResponseHandlingException as error:
             cause = f"{type(error.source).__name__}: {error.source}"
-            raise _Outage(
+            raise Outage(
                 f"archive {self.name}: the server cannot be reached, or answers nonsense; check that Qdrant runs "
                 f"there ({cause[:300]})"
             ) from error
         except ResourceExhaustedResponse as error:
-            raise _Outage(f"archive {self.name}: {_MEANINGS[429]}") from error
+            raise Outage(f"archive {self.name}: {_MEANINGS[429]}") from error
         except UnexpectedResponse as error:
             detail = _MEANINGS.get(error.status_code or 0) or error.content.decode(errors="replace")[:300]
-            kind = _Outage if error.status_code not in (400, 413, 422) else ArchiveError
+            kind = Outage if error.status_code not in (400, 413, 422) else ArchiveError
             raise kind(f"archive {self.name}: {detail} (HTTP {error.status_code})") from error
         except UnicodeEncodeError as error:
             raise ArchiveError(f"archive {self.name}: {error}") from error

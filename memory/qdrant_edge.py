@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.points import INDEXED, Kind, Payload, Point, Search, Space, Where
+from scenepipe.memory.points import Kind, Payload, Point, Search, Space, Where, tags, tags_of
 
 VERSION = 1
 ENGINE = "0.9"
@@ -247,20 +246,6 @@ def _is_system(error: BaseException) -> bool:
     return isinstance(error, (OSError, UnicodeEncodeError))
 
 
-def _tag(kind: Kind, field: str = "", value: str = "") -> str:
-    return hashlib.sha256(f"{kind}\n{field}\n{value}".encode()).hexdigest()[:16]
-
-
-def _tags(kind: Kind, payload: Payload) -> list[str]:
-    """All that a point is filtered by: its collection, and each value of each indexed field."""
-    tags = [_tag(kind)]
-    for field in INDEXED[kind]:
-        value = payload[field]
-        values = value if isinstance(value, list) else [value]
-        tags += [_tag(kind, field, each) for each in values if each is not None]
-    return tags
-
-
 def _point(kind: Kind, point: Point) -> Any:
     import qdrant_edge as edge
 
@@ -269,7 +254,7 @@ def _point(kind: Kind, point: Point) -> Any:
         vectors[_TERMS] = edge.SparseVector(list(point.terms), list(point.terms.values()))
     if point.vector:
         vectors[point.vector[0].name] = point.vector[1]
-    return edge.Point(point.id, vectors, {**point.payload, _TAGS: _tags(kind, point.payload)})
+    return edge.Point(point.id, vectors, {**point.payload, _TAGS: tags(kind, point.payload)})
 
 
 def _query(search: Search) -> Any:
@@ -286,8 +271,10 @@ def _query(search: Search) -> Any:
 def _filter(kind: Kind, where: Where) -> Any:
     import qdrant_edge as edge
 
-    tags = [[_tag(kind, field, value) for value in values] for field, values in where.items()] or [[_tag(kind)]]
-    return edge.Filter(must=[edge.FieldCondition(key=_TAGS, match=edge.MatchAny(any_of)) for any_of in tags])
+    conditions: list[Any] = [
+        edge.FieldCondition(key=_TAGS, match=edge.MatchAny(any_of)) for any_of in tags_of(kind, where)
+    ]
+    return edge.Filter(must=conditions)
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -43,8 +43,8 @@ class LlmScene:
         max_tokens: length of an answer; five symbols take about 150 tokens, twelve about 220.
         temperature: of the first draw; 0 is greedy.
         seed: of the first draw, one more for each further one.
-        timeout_s: seconds for all draws of a scene, after which the rules' reading stands; the pipeline's own
-            deadline ends the scene in any case.
+        timeout_s: seconds for all draws of a scene, its turn at the engine included, after which the rules' reading
+            stands; the pipeline's own deadline ends the scene in any case.
     """
 
     reads: ClassVar[frozenset[str]] = RuleScene.reads
@@ -144,18 +144,19 @@ class LlmScene:
         from scenepipe.analysis.lexicon import shipped_lexicon
 
         why: tuple[str, ...] = ()
-        until = _earlier(ctx.deadline, time.monotonic() + self.timeout_s if self.timeout_s is not None else None)
         try:
             backend = await ctx.backend()
             if not backend.capabilities.json_schema:
                 return (f"the backend '{backend.name}' cannot keep to a JSON Schema",)
-            first = self._request(ruled, ctx, backend, until)
+            own = time.monotonic() + self.timeout_s if self.timeout_s is not None else None
+            first = self._request(ruled, ctx, backend, _earlier(ctx.deadline, own))
             for attempt in range(self.tries):
                 text = await _generate(_attempt(first, attempt), backend, ctx)
                 answer = parse_answer(text)
-                told = (
-                    answer if isinstance(answer, tuple) else judge(answer, ruled, shipped_lexicon(), self.associations)
-                )
+                if isinstance(answer, tuple):
+                    why = answer
+                    continue
+                told = judge(answer, ruled, shipped_lexicon(), self.associations)
                 if isinstance(told, ModelReading):
                     return told
                 why = told

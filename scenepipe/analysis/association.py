@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import fsum
 from typing import TYPE_CHECKING
 
 from scenepipe.analysis.field import Weights
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     Doubles = npt.NDArray[np.float64]
 
 ASSOCIATION_VERSION = "association@2"
-WEIGHTS = {"called": 0.8, "encoder": 0.1, "emotion": 0.05, "field": 0.05, "stem": 0.4}
+WEIGHTS = {"called": 0.8, "encoder": 0.1, "emotion": 0.04, "field": 0.06, "stem": 0.4}
 SAME_AXIS = 0.05
 NEARNESS = 0.1
 SMALLEST = 0.02
@@ -100,7 +101,7 @@ class Associator:
         import numpy as np
 
         entries = lexicon.symbols
-        shares = [[e.axes.get(axis, 0.0) / sum(e.axes.values()) for axis in AXES] for e in entries]
+        shares = [[e.axes.get(axis, 0.0) / fsum(e.axes.values()) for axis in AXES] for e in entries]
         self._lexicon = lexicon
         self._place = {entry.id: index for index, entry in enumerate(entries)}
         self._affect = np.asarray([tuple(e.affect) for e in entries], dtype=np.float64)
@@ -141,7 +142,7 @@ class Associator:
             found["emotion"] = np.exp(-square / EMOTION_WIDTH) * confidence
         if view.weights:
             found["field"] = self._roots @ np.sqrt([view.weights.get(axis, 0.0) for axis in AXES])
-        total = sum(WEIGHTS[name] for name in found)
+        total = fsum(WEIGHTS[name] for name in found)
         weighted = {name: values * (WEIGHTS[name] / total) for name, values in found.items()}
         callers = [index for symbol in view.symbols for index in self._by_stem.get(_stem_of(symbol), ())]
         if callers:
@@ -185,7 +186,7 @@ class Associator:
             part="noun",
             concept=entry.id,
             origin=_ORIGINS[cause],
-            score=round(min(1.0, sum(parts.values())), 4),
+            score=round(min(1.0, fsum(parts.values())), 4),
             evidence=self._evidence(cause, index, view),
         )
 

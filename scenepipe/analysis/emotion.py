@@ -13,6 +13,7 @@ them that is denied, whichever is more. Without an encoder the words stand alone
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import fsum
 from typing import NamedTuple
 
 from scenepipe.analysis.closed_class import closed_class
@@ -56,14 +57,14 @@ def read_emotion(
     found = list(_evidence(symbols, words, lexicon))
     if not found:
         return _emotion(felt, VECTOR_CONFIDENCE, ()) if felt is not None else Emotion()
-    total = sum(item.weight for item in found)
+    total = fsum(item.weight for item in found)
     sure = total / (total + _HALF)
-    mean = [sum(item.affect[i] * item.weight for item in found) / total for i in range(3)]
+    mean = [fsum(item.affect[i] * item.weight for item in found) / total for i in range(3)]
     mean[1] += EXCLAMATION_AROUSAL * min(exclamations, MOST_EXCLAMATIONS)
     spans = tuple(sorted({span for item in found for span in item.spans}))
     if felt is None:
         return _emotion(Affect(*mean), sure, spans)
-    denied = sum(item.weight for item in found if item.denied) / total
+    denied = fsum(item.weight for item in found if item.denied) / total
     share = max(LEXICON_SHARE * sure, denied)
     both = (share * word + (1.0 - share) * vector for word, vector in zip(mean, felt, strict=True))
     return _emotion(Affect(*both), 1.0 - (1.0 - sure) * (1.0 - VECTOR_CONFIDENCE), spans)

@@ -7,6 +7,7 @@ give + the softmax of the text's cosines to the axis glosses. A text of which no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import fsum
 from typing import TYPE_CHECKING
 
 from scenepipe.analysis.lexicon import AXES, Axis, SymbolEntry
@@ -69,10 +70,10 @@ def _softmax(cosines: npt.NDArray[np.float32]) -> list[float]:
 
 def _simplex(raw: Mapping[Axis, float]) -> Weights:
     """Rounded weights whose sum is 1: the heaviest takes the rounding."""
-    total = sum(raw.values())
+    total = fsum(raw.values())
     if total <= 0.0:
         return {}
     weights = {axis: round(value / total, DIGITS) for axis, value in raw.items()}
     heaviest = max(AXES, key=lambda axis: (weights[axis], -AXES.index(axis)))
-    weights[heaviest] = round(weights[heaviest] + 1.0 - sum(weights.values()), DIGITS)
+    weights[heaviest] = round(weights[heaviest] + 1.0 - fsum(weights.values()), DIGITS)
     return weights

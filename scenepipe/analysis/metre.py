@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from math import fsum
 from typing import NamedTuple
 
 from scenepipe.analysis.stress import Stress
@@ -76,13 +77,13 @@ def slot(stress: Stress, count: int) -> Slot:
 
 def scan(lines: Sequence[Sequence[Slot]]) -> Scansion:
     """The metre of lines of verse, if they have one, and each word's stress under it."""
-    gains = {name: sum(_line_gain(line, foot) for line in lines) for name, foot in METRES.items()}
+    gains = {name: fsum(_line_gain(line, foot) for line in lines) for name, foot in METRES.items()}
     best = max(gains, key=lambda name: gains[name])
     confidence = _posterior(gains, best, PRIOR if len(lines) > 1 else PRIOR_OF_A_LINE)
     if confidence < LEAST_POSTERIOR or not _is_known(lines):
         return Scansion(None, 0.0, [list(line) for line in lines])
     kept = [1.0 - _straying(_kept(line, METRES[best])) for line in lines if _is_verse(line)]
-    return Scansion(best, confidence * sum(kept) / len(kept), [_fitted(line, METRES[best]) for line in lines])
+    return Scansion(best, confidence * fsum(kept) / len(kept), [_fitted(line, METRES[best]) for line in lines])
 
 
 def _is_known(lines: Sequence[Sequence[Slot]]) -> bool:
@@ -95,7 +96,7 @@ def _posterior(gains: dict[str, float], best: str, prior: float) -> float:
     """Probability of one metre; ``gains`` are log-likelihood ratios to prose."""
     most = max(0.0, gains[best])
     weights = {name: prior * math.exp(gain - most) for name, gain in gains.items()}
-    return weights[best] / (sum(weights.values()) + (1.0 - prior * len(gains)) * math.exp(-most))
+    return weights[best] / (fsum(weights.values()) + (1.0 - prior * len(gains)) * math.exp(-most))
 
 
 def _line_gain(line: Sequence[Slot], foot: str) -> float:
@@ -117,7 +118,7 @@ def _kept(line: Sequence[Slot], foot: str) -> float:
     gain, place = 0.0, 0
     for word in line:
         if word.chances:
-            gain += math.log(sum(_weighted(word.chances, place % len(foot), foot)))
+            gain += math.log(fsum(_weighted(word.chances, place % len(foot), foot)))
         place += word.size
     return gain
 
@@ -130,7 +131,7 @@ def _fitted(line: Sequence[Slot], foot: str) -> list[Slot]:
     found, place = [], 0
     for word in line:
         weights = _weighted(word.chances, place % len(foot), foot)
-        whole = sum(weights)
+        whole = fsum(weights)
         mixed = (strays * c + (1.0 - strays) * w / whole for c, w in zip(word.chances, weights, strict=True))
         found.append(Slot(word.size, tuple(mixed)))
         place += word.size

@@ -202,7 +202,7 @@ def _tension(answer: SceneAnswer, scene: Scene, spans: tuple[Span, ...], sure: f
     """The level shared among the causes as `scenepipe.analysis.tension` joins them: level = 1 - product of (1 - amount)."""
     level = answer.tension / SCALE
     names = sorted(set(answer.causes)) if level > 0.0 else []
-    whole = sum(MOST[name] for name in names)
+    whole = fsum(MOST[name] for name in names)
     at = {cause.name: cause.evidence for cause in (scene.tension.causes if scene.tension else ())}
     causes = [
         Cause(name=name, amount=round(1.0 - (1.0 - level) ** (MOST[name] / whole), 4), evidence=at.get(name, spans))

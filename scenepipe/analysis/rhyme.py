@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from math import fsum
 from typing import NamedTuple
 
 RHYME_VERSION = "rhyme@1"
@@ -69,7 +70,7 @@ def _cost(left: Ending, right: Ending) -> float:
     pairs = list(zip(left.parts, right.parts, strict=True))[1:]
     if len(pairs) == 1 and not left.parts[1] and not right.parts[1]:
         return _support(left.onset[-1:], right.onset[-1:])
-    cost = sum(_group(a, b) for a, b in pairs[::2]) + sum(REDUCED * (a != b) for a, b in pairs[1::2])
+    cost = fsum(_group(a, b) for a, b in pairs[::2]) + fsum(REDUCED * (a != b) for a, b in pairs[1::2])
     if len(pairs) == 1:
         supported = left.onset and right.onset and left.onset[-1][0] == right.onset[-1][0]
         cost += MASCULINE if cost and not supported else 0.0
@@ -183,4 +184,4 @@ def _confidence(lines: Sequence[Sequence[Ending]], likes: dict[tuple[int, int], 
     sure = [
         (same or 1.0 - other) if ends else 0.0 for ends, same, other in zip(lines, best_same, best_other, strict=True)
     ]
-    return sum(sure) / len(sure) if sure else 0.0
+    return fsum(sure) / len(sure) if sure else 0.0

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
+from math import fsum
 
 from scenepipe.analysis.marks import Marks
 from scenepipe.analysis.metre import METRE_VERSION, METRES
@@ -129,8 +130,8 @@ def _metre(patterns: Sequence[str]) -> Reading[str]:
     stresses = sum(pattern.count(STRESSED) for pattern in verses)
     if not stresses or len(verses) < len(patterns):
         return Reading[str]()
-    fits = {name: sum(_strong(pattern, foot) for pattern in verses) / stresses for name, foot in METRES.items()}
-    filled = {name: sum(_filled(pattern, foot) for pattern in verses) for name, foot in METRES.items()}
+    fits = {name: fsum(_strong(pattern, foot) for pattern in verses) / stresses for name, foot in METRES.items()}
+    filled = {name: fsum(_filled(pattern, foot) for pattern in verses) for name, foot in METRES.items()}
     best = max(METRES, key=lambda name: (fits[name], filled[name]))
     if fits[best] < LEAST_FIT:
         return Reading[str]()

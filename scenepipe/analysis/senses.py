@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from math import fsum
 from typing import Any
 
 LEAST_SHARE = 0.8
@@ -46,7 +47,7 @@ def usual_place(form: str, places: set[int], only_place: Callable[[str], int | N
     votes = _paradigm_votes(form, places, only_place)
     if votes:
         best = max(votes, key=lambda place: (votes[place], place))
-        if votes[best] >= LEAST_SHARE * sum(votes.values()):
+        if votes[best] >= LEAST_SHARE * fsum(votes.values()):
             return best
     return max(places)
 
@@ -58,7 +59,7 @@ def _paradigm_votes(form: str, places: set[int], only_place: Callable[[str], int
         stressed = Counter(only_place(sister) for sister in _sisters(parse, form))
         seen = {place: count for place, count in stressed.items() if place in places and place is not None}
         for place, count in seen.items():
-            votes[place] = votes.get(place, 0.0) + parse.score * count / sum(seen.values())
+            votes[place] = votes.get(place, 0.0) + parse.score * count / fsum(seen.values())
     return votes
 
 

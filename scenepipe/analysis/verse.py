@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import fsum
 from typing import NamedTuple
 
 from scenepipe.analysis.line_ends import Spoken, bare_letters, line_endings
@@ -67,7 +68,7 @@ def _stress(text: str, spoken: Sequence[Sequence[Spoken]]) -> Reading[str]:
         return Reading[str]()
     patterns = ["".join(_pattern(word) for word in line) for line in spoken]
     long = [word for line in spoken for word in line if word.slot.size > 1]
-    sure = sum(_sureness(word.slot) * word.slot.size for word in long)
+    sure = fsum(_sureness(word.slot) * word.slot.size for word in long)
     syllables = sum(word.slot.size for word in long)
     evidence = tuple(word.word.span for word in long if _sureness(word.slot))
     if not evidence:
@@ -129,7 +130,7 @@ def _rhyme(text: str, spoken: Sequence[Sequence[Spoken]], metre: str | None) -> 
         found = scheme(ends[first:last])
         schemes.append(found)
         evidence += [spoken[first + i][-1].word.span for i in found.rhymed]
-    sure = sum(found.confidence * len(found.value) for found in schemes) / len(ends)
+    sure = fsum(found.confidence * len(found.value) for found in schemes) / len(ends)
     value = " ".join(found.value for found in schemes)
     return Reading[str](value=value, confidence=round(min(1.0, sure), 4), evidence=tuple(evidence))
 

@@ -1,40 +1,22 @@
-"""Vectors of fixed texts (register examples, lexicon), encoded once and kept in the user's cache."""
+"""What was computed of fixed texts (a register's inputs), kept in the user's cache."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scenepipe.contracts import Encoder
-
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
-    Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-def encode_cached(encoder: Encoder, texts: Sequence[str], folder: Path) -> npt.NDArray[np.float32]:
-    """Unit vectors of ``texts``, float32 [n, dim], read from ``folder`` when the same encoder has seen the same texts.
-
-    A cache that cannot be read or written costs time, never a result.
-    """
-    shape = (len(texts), encoder.dim)
-    made = kept(
-        folder,
-        [encoder.fingerprint, *texts],
-        make=lambda: {"vectors": encoder.encode(texts)},
-        fits=lambda arrays: arrays["vectors"].shape == shape,
-    )
-    vectors: npt.NDArray[np.float32] = made["vectors"]
-    return vectors
+Arrays = Mapping[str, "npt.NDArray[Any]"]
 
 
 def kept(folder: Path, key: Sequence[str], *, make: Callable[[], Arrays], fits: Callable[[Arrays], bool]) -> Arrays:
-    """Arrays read from ``folder``, or made and kept there.
+    """Arrays read from ``folder``, or made and kept there. A cache that cannot be read or written costs time, never a result.
 
     Args:
         key: what they depend on, in order.
@@ -59,5 +41,6 @@ def kept(folder: Path, key: Sequence[str], *, make: Callable[[], Arrays], fits: 
         save_file(dict(made), part)
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return made

@@ -2,8 +2,8 @@
 
 Nine other inputs of the same language are drawn at random; instead of drawing, the chance of a hit is worked out. With
 ``k`` of ``m`` other inputs nearer than the reply's own, none of the nine is nearer with probability
-C(m - k, 9) / C(m, 9). A guess hits one time in ten. Where one of
-several candidates is kept, the same encoder had a say in which (`scenepipe.choose`), and the figure is the better for it.
+C(m - k, 9) / C(m, 9). A guess hits one time in ten. Where one of several candidates is kept, the same
+encoder had a say in which (`scenepipe.choose`), and the figure is the better for it.
 """
 
 from __future__ import annotations

@@ -43,9 +43,9 @@ class TrainSettings(BaseModel):
     alpha_pattern: dict[str, Annotated[float, Field(gt=0.0)]] = {}
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
     targets: Annotated[tuple[str, ...], Field(min_length=1)] = TARGETS
-    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-4
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 3e-4
     warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 2
     batch: Annotated[int, Field(ge=1, le=4096)] = 8
     accumulate: Annotated[int, Field(ge=1, le=1024)] = 1
     evaluations: Annotated[int, Field(ge=1, le=100)] = 2

@@ -56,7 +56,7 @@ def test_a_markup_of_another_text_is_refused(verse: ModuleType, tmp_path: Path) 
 def test_the_table(
     verse: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["verse.py", str(data), "--kinds", "dictionary"])
+    monkeypatch.setattr(sys, "argv", ["verse.py", str(data)])
     verse.main()
     printed = capsys.readouterr().out
     assert "2 poems" in printed

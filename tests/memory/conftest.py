@@ -152,13 +152,12 @@ async def _check(archive: Archive, acknowledged: list[str]) -> None:
     await archive.aclose()
 
 
-# --- A stand-in for a Qdrant server ----------------------------------------------------------------------------------
+# --- Stand-ins for servers -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def qdrant_server() -> Iterator[Callable[..., Any]]:
-    """Starts stand-ins, see ``qdrant_server.py``; they end with the test."""
-    spec = importlib.util.spec_from_file_location("qdrant_server", Path(__file__).with_name("qdrant_server.py"))
+def _stand_ins(file: str, name: str) -> Iterator[Callable[..., Any]]:
+    """Starts stand-ins of a class in a file beside this one; they end with the test."""
+    spec = importlib.util.spec_from_file_location(file, Path(__file__).with_name(f"{file}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -166,7 +165,7 @@ def qdrant_server() -> Iterator[Callable[..., Any]]:
     started: list[Any] = []
 
     def start(**options: Any) -> Any:
-        started.append(module.QdrantServer(**options))
+        started.append(getattr(module, name)(**options))
         return started[-1]
 
     yield start
@@ -174,9 +173,21 @@ def qdrant_server() -> Iterator[Callable[..., Any]]:
         server.stop()
 
 
+@pytest.fixture
+def qdrant_server() -> Iterator[Callable[..., Any]]:
+    """See ``qdrant_server.py``."""
+    yield from _stand_ins("qdrant_server", "QdrantServer")
+
+
+@pytest.fixture
+def weaviate_server() -> Iterator[Callable[..., Any]]:
+    """See ``weaviate_server.py``."""
+    yield from _stand_ins("weaviate_server", "WeaviateServer")
+
+
 # --- Any store -------------------------------------------------------------------------------------------------------
 
-_PACKAGES = {"postgres": "psycopg", "qdrant": "qdrant_client", "qdrant-edge": "qdrant_edge"}
+_PACKAGES = {"postgres": "psycopg", "qdrant": "qdrant_client", "qdrant-edge": "qdrant_edge", "weaviate": "weaviate"}
 _NUMBERS = itertools.count()
 
 
@@ -196,6 +207,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Arc
             options[kind] = {"url": request.getfixturevalue("postgres_server"), "schema": f"any_{number}"}
         if kind == "qdrant":
             options[kind] = {"url": request.getfixturevalue("qdrant_server")().url}
+        if kind == "weaviate":
+            server = request.getfixturevalue("weaviate_server")()
+            options[kind] = {"url": server.url, "grpc_port": server.grpc_port}
         made: Archive = default_registry().load("archive", kind)(**options.get(kind, {}))
         return made
 

@@ -26,7 +26,7 @@ def some_keys(chance: random.Random) -> list[str]:
 def some_archive(chance: random.Random) -> tuple[list[Scene], list[Encounter]]:
     """Scenes with repeated texts, several analyses, namespaces, lengths of vectors and chats."""
     scenes = []
-    for number in range(70):
+    for _ in range(70):
         keys = some_keys(chance)
         vector = [chance.randrange(-127, 128) for _ in range(chance.choice((2, 3, 3, 3)))]
         scene = scene_of(
@@ -73,7 +73,7 @@ async def found(archive: Archive, seed: int) -> Found:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate"])
 def test_every_store_recalls_alike(store: Callable[[str], Archive], kind: str, seed: int) -> None:
     expected = asyncio.run(found(MemoryArchive(), seed))
     assert sum(map(len, expected)) > 100

@@ -526,8 +526,8 @@ def test_the_shipped_pipeline_reads_with_the_default_model(local_model: LocalMod
             assert len(drawn) == len({fold(s.lemma) for s in drawn}) == 5
             assert scene.delta is not None
             assert scene.registers is not None
-            again = pipe.run(text)
-            assert (again.hyperscene, again.emotion, again.linkage) == (scene.hyperscene, scene.emotion, scene.linkage)
+        again = pipe.run(EN)
+    assert (again.hyperscene, again.emotion, again.linkage) == (scene.hyperscene, scene.emotion, scene.linkage)
 
 
 # --- any answer ------------------------------------------------------------------------------------------------------

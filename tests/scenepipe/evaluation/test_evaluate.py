@@ -69,6 +69,14 @@ def test_an_input_keeps_its_seed_over_mixtures_and_inputs_have_different_ones(dr
     assert len({seed for each in seeds.values() for seed in each}) == 8
 
 
+def test_a_smaller_run_is_part_of_a_larger_one(draw: Any) -> None:
+    small, large = draw(replies=2, prompts=1), draw(replies=6, prompts=3)
+    for mixture, some in small.by.items():
+        assert {id: each.text for id, each in some.items()}.items() <= {
+            id: each.text for id, each in large.by[mixture].items()
+        }.items()
+
+
 def test_swaps_change_the_linkage_alone(draw: Any) -> None:
     replies = draw(swaps=6)
     assert len(replies.first) == len(replies.swapped) == 6

@@ -7,23 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepipe.analysis.vectors import load_vectors
 from scenepipe.routing.features import FEATURES
 from scenepipe.routing.inputs import read_inputs, read_scenes, scene_builder
 from scenepipe.scene import Language, SemanticField, Vector, new_scene
 from scenepipe.testing.hash_encoder import HashEncoder
 
 TEXTS = ["The sea and the harbour.", "Почему дрожит рука?", "🙂"]
-
-
-class Counting(HashEncoder):
-    """Counts the texts it was asked for."""
-
-    asked = 0
-
-    def encode(self, texts):  # type: ignore[no-untyped-def]
-        self.asked += len(texts)
-        return super().encode(texts)
 
 
 def test_rows_are_those_of_the_scenes(tmp_path: Path) -> None:
@@ -54,14 +43,6 @@ def test_what_was_read_is_kept_and_broken_files_are_made_again(tmp_path: Path, m
     assert file.stat().st_size > 100
     monkeypatch.setattr("scenepipe.routing.inputs._read", None)
     assert np.array_equal(read_inputs(TEXTS, encoder, tmp_path).features, first.features)
-
-
-def test_the_encoder_reads_each_text_once(tmp_path: Path) -> None:
-    encoder = Counting()
-    load_vectors(encoder, scene_builder(None).lexicon)
-    lexicon, encoder.asked = encoder.asked, 0
-    read_inputs(TEXTS[:2], encoder, tmp_path)
-    assert encoder.asked == lexicon + 2
 
 
 def test_another_encoder_another_file(tmp_path: Path) -> None:
