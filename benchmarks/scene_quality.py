@@ -87,8 +87,8 @@ def affect(reader: Reader, path: Path) -> None:
     ours = np.array([[e.valence.value or 0.0, e.arousal.value or 0.0, e.dominance.value or 0.0] for e in emotions])
     neural = {"valence": 0.84, "arousal": 0.57, "dominance": 0.54}
     for i, name in enumerate(("valence", "arousal", "dominance")):
-        print(f"{name:10s} ours {interval(np.stack([ours[:, i], gold[:, i]], axis=1), pearson)}; chance 0; "
-              f"RoBERTa-large fine-tuned on EmoBank (Park et al. 2021) about {neural[name]}, as recalled, not verified")  # fmt: skip
+        print(f"{name:10s} ours {interval(np.stack([ours[:, i], gold[:, i]], axis=1), pearson)}; chance 0")
+        print(f"           RoBERTa-large fine-tuned on EmoBank (Park et al. 2021): {neural[name]}, as recalled, not verified")
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError:
