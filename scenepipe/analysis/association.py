@@ -178,7 +178,7 @@ class Associator:
     def _symbol(self, index: int, signals: Mapping[str, Doubles], view: TextView) -> Symbol:
         entry = self._lexicon.symbols[index]
         parts = {name: float(values[index]) for name, values in signals.items()}
-        cause = max(parts, key=lambda name: (parts[name], name))
+        cause = "stem" if parts.get("stem") else max(parts, key=lambda name: (parts[name], name))
         code = view.language.code if view.language.code != "und" else "en"
         return Symbol(
             lemma=entry.word(code),

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-FEATURES_VERSION = "route-features@1"
 FARTHEST = 3.0
 """Spreads from the mean at which a number stops to count: a million words are as long as a hundred."""
 MARKS = ("question", "exclamation", "contrast", "negation", "break")
@@ -35,17 +34,17 @@ class Feature(NamedTuple):
 
 
 FEATURES: tuple[Feature, ...] = (
-    Feature("bodily field", 0.09, 0.107),
-    Feature("inner field", 0.085, 0.09),
-    Feature("sensory field", 0.11, 0.11),
-    Feature("natural field", 0.105, 0.1),
-    Feature("social field", 0.24, 0.17),
+    Feature("bodily field", 0.1, 0.12),
+    Feature("inner field", 0.12, 0.095),
+    Feature("sensory field", 0.13, 0.11),
+    Feature("natural field", 0.08, 0.1),
+    Feature("social field", 0.2, 0.16),
     Feature("temporal field", 0.125, 0.13),
-    Feature("abstract field", 0.15, 0.15),
-    Feature("spatial field", 0.1, 0.12),
-    Feature("valence", 0.13, 0.28),
-    Feature("arousal", 0.04, 0.2),
-    Feature("dominance", 0.06, 0.19),
+    Feature("abstract field", 0.13, 0.145),
+    Feature("spatial field", 0.1, 0.115),
+    Feature("valence", 0.04, 0.21),
+    Feature("arousal", 0.04, 0.19),
+    Feature("dominance", 0.0, 0.14),
     Feature("tension", 0.19, 0.16),
     Feature("question", 0.27, 0.44),
     Feature("exclamation", 0.0, 0.3),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scenepipe.routing.features import FEATURES, FEATURES_VERSION, read_features, standardise
+from scenepipe.routing.features import FEATURES, read_features, standardise
 from scenepipe.scene import Scene, new_scene
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def read_inputs(texts: Sequence[str], encoder: Encoder | None, folder: Path) -> 
     shapes = {"vectors": (len(texts), dim), "features": (len(texts), len(FEATURES)), "means": (2, dim)}
     arrays = kept(
         folder / "scenes",
-        [FEATURES_VERSION, *_analysers(lexicon), encoder.fingerprint if encoder is not None else "", *texts],
+        [str(FEATURES), *_analysers(lexicon), encoder.fingerprint if encoder is not None else "", *texts],
         make=lambda: _read(texts, encoder, lexicon),
         fits=lambda found: {name: found[name].shape for name in shapes} == shapes,
     )

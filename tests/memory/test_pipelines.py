@@ -73,3 +73,10 @@ def test_postgres(expected: list[tuple[Any, ...]], postgres_server: str) -> None
 @pytest.mark.model
 def test_qdrant(expected: list[tuple[Any, ...]], qdrant_server: Callable[..., Any]) -> None:
     assert recalled(memory_of("qdrant", {"SCENEPIPE_QDRANT_URL": qdrant_server().url})) == expected
+
+
+@pytest.mark.model
+def test_weaviate(expected: list[tuple[Any, ...]], weaviate_server: Callable[..., Any]) -> None:
+    server = weaviate_server()
+    env = {"SCENEPIPE_WEAVIATE_URL": server.url, "SCENEPIPE_WEAVIATE_GRPC_PORT": str(server.grpc_port)}
+    assert recalled(memory_of("weaviate", env)) == expected

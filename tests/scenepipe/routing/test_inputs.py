@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepipe.routing.features import FEATURES
+from scenepipe.routing.features import FARTHEST, FEATURES
 from scenepipe.routing.inputs import read_inputs, read_scenes, scene_builder
 from scenepipe.scene import Language, SemanticField, Vector, new_scene
 from scenepipe.testing.hash_encoder import HashEncoder
@@ -49,6 +49,16 @@ def test_another_encoder_another_file(tmp_path: Path) -> None:
     read_inputs(TEXTS, HashEncoder(dim=64), tmp_path)
     assert read_inputs(TEXTS, HashEncoder(dim=32), tmp_path).vectors.shape == (3, 32)
     assert len(list((tmp_path / "scenes").iterdir())) == 2
+
+
+def test_other_features_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read_inputs(TEXTS, None, tmp_path)
+    wider = tuple(feature._replace(spread=2 * feature.spread) for feature in FEATURES)
+    for module in ("features", "inputs"):
+        monkeypatch.setattr(f"scenepipe.routing.{module}.FEATURES", wider)
+    again = read_inputs(TEXTS, None, tmp_path).features
+    free = np.abs(first.features) < FARTHEST
+    assert again[free] == pytest.approx(first.features[free] / 2)
 
 
 def test_without_an_encoder_there_are_features_alone(tmp_path: Path) -> None:
