@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from scenepipe.contracts import Archive, Encounter, Query
 from scenepipe.registry import default_registry
@@ -57,59 +58,66 @@ def met(scene: Scene, number: int) -> Encounter:
 
 def query(scene: Scene, other: Scene) -> Query:
     """Half of one scene's symbols, and the vector of another."""
-    assert other.field is not None
-    assert other.field.vector is not None
     keys = tuple(symbol.key for symbol in scene.symbols or ())[::2]
-    return Query(symbols=keys, linkage=keys[:2], vector=other.field.vector.data, encoder=ENCODER, limit=10)
+    return Query(symbols=keys, linkage=keys[:2], vector=vector_of(other).data, encoder=ENCODER, limit=10)
 
 
 async def measure(archive: Archive, count: int) -> None:
-    """Print one store's row."""
+    """Print one store's row. Only the scenes that are asked for later are kept here."""
+    chance = random.Random(2)
+    picks = [(chance.randrange(count), chance.randrange(count)) for _ in range(QUERIES)]
+    wanted = {number for pick in picks for number in pick}
+    kept: dict[int, Scene] = {}
+    ids, rows = [], np.empty((count, DIM), np.int8)
     await archive.open()
-    stored: list[Scene] = []
+    batch: list[tuple[int, Scene]] = []
     spent = busy = 0.0
     for number, scene in enumerate(scenes(count)):
-        stored.append(scene)
-        if len(stored) % BATCH == 0 or number == count - 1:
-            batch = stored[-(len(stored) % BATCH or BATCH) :]
+        batch.append((number, scene))
+        ids.append(scene.id)
+        rows[number] = np.frombuffer(vector_of(scene).data, np.int8)
+        if number in wanted:
+            kept[number] = scene
+        if len(batch) == BATCH or number == count - 1:
+            log = [met(scene, number) for number, scene in batch]
             start, used = time.perf_counter(), time.process_time()
-            await archive.append(batch, [met(one, number - n) for n, one in enumerate(batch)])
+            await archive.append([scene for _, scene in batch], log)
             spent, busy = spent + time.perf_counter() - start, busy + time.process_time() - used
-    chance, times = random.Random(2), []
-    picks = [(chance.choice(stored), chance.choice(stored)) for _ in range(QUERIES)]
+            batch = []
     start = time.perf_counter()
-    await archive.find(query(*picks[0]))
-    first = time.perf_counter() - start
-    used = time.process_time()
-    for pick in picks:
+    await archive.find(query(kept[picks[0][0]], kept[picks[0][1]]))
+    first, times, used = time.perf_counter() - start, [], time.process_time()
+    for one, other in picks:
         start = time.perf_counter()
-        await archive.find(query(*pick))
+        await archive.find(query(kept[one], kept[other]))
         times.append(time.perf_counter() - start)
-    used = time.process_time() - used
-    near = await recall_at_10(archive, stored, [other for _, other in picks[:50]])
+    used, peak = time.process_time() - used, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     times.sort()
+    near = await recall_at_10(archive, ids, rows, [vector_of(kept[other]) for _, other in picks[:50]])
     print(
-        f"{count / spent:9.0f} scenes/s written (cpu {busy / count * 1e3:5.2f} ms each)   "
-        f"find p50 {statistics.median(times) * 1e3:7.2f} ms   p95 {times[int(0.95 * len(times))] * 1e3:7.2f} ms   "
-        f"cpu {used / QUERIES * 1e3:7.2f} ms   first {first * 1e3:7.0f} ms   recall@10 {near:.3f}   "
-        f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:6.0f} MiB"
+        f"{count / spent:7.0f} scenes/s (cpu {busy / count * 1e3:5.2f} ms each)   "
+        f"find p50 {statistics.median(times) * 1e3:7.2f} ms  p95 {times[int(0.95 * len(times))] * 1e3:7.2f}  "
+        f"cpu {used / QUERIES * 1e3:6.2f}  first {first * 1e3:6.0f}   recall@10 {near:.3f}   peak {peak:5.0f} MiB"
     )
     await archive.aclose()
 
 
-async def recall_at_10(archive: Archive, stored: list[Scene], asked: list[Scene]) -> float:
+def vector_of(scene: Scene) -> Vector:
+    assert scene.field is not None
+    assert scene.field.vector is not None
+    return scene.field.vector
+
+
+async def recall_at_10(archive: Archive, ids: list[str], rows: npt.NDArray[np.int8], asked: list[Vector]) -> float:
     """Share of the ten nearest by exact search that the store finds by vector alone."""
-    vectors = [s.field.vector for s in stored if s.field and s.field.vector]
-    rows = np.frombuffer(b"".join(v.data for v in vectors), np.int8).reshape(len(stored), -1).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    place = {scene.id: number for number, scene in enumerate(stored)}
+    exact = rows.astype(np.float32)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
     found = 0
-    for scene in asked:
-        cosines = rows @ rows[place[scene.id]]
-        exact = {stored[row].id for row in np.argsort(-cosines)[:10]}
-        vector = vectors[place[scene.id]]
+    for vector in asked:
+        cosines = exact @ np.frombuffer(vector.data, np.int8).astype(np.float32)
+        nearest = {ids[row] for row in np.argsort(-cosines)[:10]}
         hits = await archive.find(Query(vector=vector.data, encoder=ENCODER, limit=10))
-        found += len(exact & {hit.scene.id for hit in hits})
+        found += len(nearest & {hit.scene.id for hit in hits})
     return found / (10 * len(asked))
 
 

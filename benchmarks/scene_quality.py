@@ -88,7 +88,9 @@ def affect(reader: Reader, path: Path) -> None:
     neural = {"valence": 0.84, "arousal": 0.57, "dominance": 0.54}
     for i, name in enumerate(("valence", "arousal", "dominance")):
         print(f"{name:10s} ours {interval(np.stack([ours[:, i], gold[:, i]], axis=1), pearson)}; chance 0")
-        print(f"           RoBERTa-large fine-tuned on EmoBank (Park et al. 2021): {neural[name]}, as recalled, not verified")
+        print(
+            f"           RoBERTa-large fine-tuned on EmoBank (Park et al. 2021): {neural[name]}, as recalled, not verified"
+        )
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError:
