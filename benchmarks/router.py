@@ -27,7 +27,8 @@ from router_measures import Answer, macro_f1, spearman, tables
 from scenepipe.analysis.signed_bytes import cosines
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.models.store import cache_dir
-from scenepipe.register import Register, examples, find_registers
+from scenepipe.register import Example, Register, examples, find_registers
+from scenepipe.register import fits as fits_of
 from scenepipe.routing.calibration import TEMPERATURES, best, brier, calibrate, shares
 from scenepipe.routing.inputs import Inputs, read_inputs, read_scenes, scene_builder
 from scenepipe.routing.router import Router, train_router
@@ -39,7 +40,7 @@ VOICES = ("body", "logician", "philosopher", "poet")
 SEED = 20260301
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 BATCH = 64
-SIZES = (30, 60, 120, 240, 480, 598)
+SIZES = (30, 60, 120, 240, 480, 960, 1317)
 REPEATS = 3
 WIDE = (*TEMPERATURES, 0.5, 1.0)
 Numbers = Any
@@ -150,14 +151,14 @@ OURS = "router"
 
 
 def shipped(registers: dict[str, Register], encoder: Usem3Encoder) -> tuple[Rows, Rows]:
-    """Train and dev rows of the four registers, which share their inputs."""
-    rows = {name: examples(registers[name]) for name in VOICES}
+    """Train and dev rows of the four registers, which share their inputs; those without replies are train rows."""
+    rows = {name: [*examples(registers[name]), *fits_of(registers[name])] for name in VOICES}
     first = rows[VOICES[0]]
     assert all([row.text for row in part] == [row.text for row in first] for part in rows.values())
     inputs = read_inputs([row.text for row in first], encoder, cache_dir())
     fits = np.array([[row.fit for row in rows[name]] for name in VOICES]).T
     whole = Rows([row.text for row in first], np.array([row.language for row in first]), inputs, fits)
-    split = np.array([row.split for row in first])
+    split = np.array([row.split if isinstance(row, Example) else "train" for row in first])
     return whole.at(np.flatnonzero(split == "train")), whole.at(np.flatnonzero(split == "dev"))
 
 

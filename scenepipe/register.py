@@ -26,6 +26,7 @@ Kind = Literal["voice", "scene"]
 
 CARD_FILE = "register.yaml"
 EXAMPLES_FILE = "examples.jsonl"
+FITS_FILE = "fits.jsonl"
 LARGEST_CARD = 1 << 20
 LARGEST_EXAMPLES = 64 << 20
 _MOST_FAULTS = 50
@@ -91,6 +92,15 @@ class Example(_Data):
     text: str
     linkage: tuple[str, ...]
     reply: str
+    fit: Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Fit(_Data):
+    """An input without a reply and how well this voice fits it: the router learns from it, the adapter does not."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    language: Literal["ru", "en"]
+    text: str
     fit: Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -190,7 +200,17 @@ def examples(register: Register) -> list[Example]:
     """
     if register.kind != "voice":
         raise RegisterError(f"register '{register.name}' is of kind '{register.kind}', not a voice; it has no replies")
-    return _rows(register, Example)
+    return _rows(register.folder / EXAMPLES_FILE, Example)
+
+
+def fits(register: Register) -> list[Fit]:
+    """A voice's inputs without replies; none where it has no such file.
+
+    Raises:
+        RegisterError: rows with faults; names them as `examples`.
+    """
+    path = register.folder / FITS_FILE
+    return _rows(path, Fit) if path.is_file() else []
 
 
 def scene_examples(register: Register) -> list[SceneExample]:
@@ -203,7 +223,7 @@ def scene_examples(register: Register) -> list[SceneExample]:
         raise RegisterError(
             f"register '{register.name}' is of kind '{register.kind}'; its rows are replies, not scenes"
         )
-    return _rows(register, SceneExample)
+    return _rows(register.folder / EXAMPLES_FILE, SceneExample)
 
 
 def rows_of(register: Register) -> Sequence[Row]:
@@ -223,8 +243,7 @@ def prompt_and_answer(row: Row, echo: str | None = None) -> tuple[str, str]:
     return prompt.render(), row.reply
 
 
-def _rows(register: Register, of: type[R]) -> list[R]:
-    path = register.folder / EXAMPLES_FILE
+def _rows(path: Path, of: type[R]) -> list[R]:
     rows, faults = [], []
     for number, line in enumerate(read_text(path, LARGEST_EXAMPLES).split("\n"), 1):
         if not line.strip():
@@ -312,20 +331,27 @@ def check_register(register: Register, model: LocalModel | None = None) -> list[
     Args:
         model: also prove that its adapter is for this very model.
     """
-    from scenepipe.models.check_examples import check_examples
-
-    found = _check_card(register)
-    try:
-        rows = rows_of(register)
-    except RegisterError as error:
-        found.append(Finding("error", EXAMPLES_FILE, str(error)))
-    else:
-        found += [Finding(level, f"{EXAMPLES_FILE} {id}", text) for level, id, text in check_examples(rows, model)]
+    found = [*_check_card(register), *_check_rows(register, model)]
     for model_id in register.adapters:
         found += _check_adapter(register, model_id, model if model and model.id == model_id else None)
     if model is not None and model.id not in register.adapters:
         found.append(Finding("error", "adapters", f"no adapter for model '{model.id}'; train one"))
     return found
+
+
+def _check_rows(register: Register, model: LocalModel | None) -> list[Finding]:
+    from scenepipe.models.check_examples import check_examples, check_fits
+
+    try:
+        rows = rows_of(register)
+    except RegisterError as error:
+        return [Finding("error", EXAMPLES_FILE, str(error))]
+    found = [Finding(level, f"{EXAMPLES_FILE} {id}", text) for level, id, text in check_examples(rows, model)]
+    try:
+        without = fits(register)
+    except RegisterError as error:
+        return [*found, Finding("error", FITS_FILE, str(error))]
+    return found + [Finding(level, f"{FITS_FILE} {id}", text) for level, id, text in check_fits(without, rows)]
 
 
 def _check_card(register: Register) -> list[Finding]:

@@ -17,7 +17,7 @@ from scenepipe.scene import fold
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
-    from scenepipe.register import Row
+    from scenepipe.register import Fit, Row
 
 Fault = tuple[Literal["error", "warning"], str, str]
 
@@ -57,6 +57,25 @@ def _of_the_whole(rows: Sequence[Row]) -> Iterator[Fault]:
                 row.id,
                 f"the same text as {first[fold(row.text)]}; over two splits it would be learnt by heart",
             )
+
+
+def check_fits(rows: Sequence[Fit], examples: Sequence[Row]) -> list[Fault]:
+    """The same of inputs without replies; none may repeat an example, whose own fit says it already."""
+    faults: list[Fault] = []
+    for id, count in Counter(row.id for row in (*rows, *examples)).items():
+        if count > 1:
+            faults.append(("error", id, f"this id is used {count} times"))
+    first = {fold(row.text): row.id for row in reversed(examples)}
+    for row in rows:
+        if first.setdefault(fold(row.text), row.id) != row.id:
+            faults.append(("error", row.id, f"the same text as {first[fold(row.text)]}; leave one of them out"))
+        if not row.text.strip():
+            faults.append(("error", row.id, "its text is empty"))
+        elif _script(row.text) not in (row.language, None):
+            faults.append(
+                ("error", row.id, f"its text is written in another script than its language '{row.language}'")
+            )
+    return faults
 
 
 def _of_a_row(row: Example) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from scenepipe.mixture import Mixture, Reason
 from scenepipe.routing.calibration import Calibration, calibrate, weigh
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from scenepipe.contracts import Encoder
-    from scenepipe.register import Example, Register
+    from scenepipe.register import Register
     from scenepipe.scene import Scene
 
     Numbers = npt.NDArray[np.float64]
@@ -36,6 +36,13 @@ class Labels:
     rows: npt.NDArray[np.intp]
     fits: list[float]
     ids: list[str]
+
+
+class _Row(NamedTuple):
+    id: str
+    text: str
+    split: str
+    fit: float
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,7 @@ def train_router(
     temperature: float | None = None,
     base: float | None = None,
 ) -> Router:
-    """Learn from the registers' train rows, calibrate on their dev rows.
+    """Learn from the registers' train rows and inputs without replies, calibrate on their dev rows.
 
     Args:
         folder: where what was read of their inputs is kept.
@@ -152,9 +159,7 @@ def train_router(
     Raises:
         RegisterError: a register's examples cannot be read.
     """
-    from scenepipe.register import examples
-
-    rows = {name: [row for row in examples(registers[name]) if row.text.strip()] for name in sorted(registers)}
+    rows = {name: _labelled(registers[name]) for name in sorted(registers)}
     texts, inputs = _inputs(rows, encoder, folder)
     place = {text: index for index, text in enumerate(texts)}
     voices = _voices({name: _labels(part, "train", place) for name, part in rows.items()}, inputs)
@@ -164,7 +169,15 @@ def train_router(
     return Router(texts, inputs, voices, calibration, base=base)
 
 
-def _inputs(rows: Mapping[str, Sequence[Example]], encoder: Encoder | None, folder: Path) -> tuple[list[str], Inputs]:
+def _labelled(register: Register) -> list[_Row]:
+    from scenepipe.register import examples, fits
+
+    rows = [_Row(row.id, row.text, row.split, row.fit) for row in examples(register)]
+    rows += [_Row(row.id, row.text, "train", row.fit) for row in fits(register)]
+    return [row for row in rows if row.text.strip()]
+
+
+def _inputs(rows: Mapping[str, Sequence[_Row]], encoder: Encoder | None, folder: Path) -> tuple[list[str], Inputs]:
     """All train and dev inputs, each once. Read and kept register by register, so that a new one costs its own alone."""
     first, *others = sorted({tuple(sorted({r.text for r in part if r.split != "test"})) for part in rows.values()}) or [
         ()
@@ -179,10 +192,10 @@ def _inputs(rows: Mapping[str, Sequence[Example]], encoder: Encoder | None, fold
     return texts, found
 
 
-def _labels(rows: Sequence[Example], split: str, place: Mapping[str, int]) -> Labels:
+def _labels(rows: Sequence[_Row], split: str, place: Mapping[str, int]) -> Labels:
     import numpy as np
 
-    found: dict[int, list[Example]] = {}
+    found: dict[int, list[_Row]] = {}
     for row in rows:
         if row.split == split:
             found.setdefault(place[row.text], []).append(row)

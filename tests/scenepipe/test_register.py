@@ -389,6 +389,23 @@ def test_inflected_and_negated_symbols_count_as_used(folder: Path) -> None:
     assert not [m for _, w, m in findings(folder) if w.startswith("examples.jsonl")]
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"id": "f-1", "language": "ru", "text": "Сколько будет дважды два?", "fit": 0.1}] * 2, "is used 2 times"),
+        ([{"id": "f-1", "language": "en", "text": "WHO is there?", "fit": 0.1}], "the same text as"),
+        ([{"id": "f-1", "language": "en", "text": "Сколько?", "fit": 0.1}], "another script"),
+        ([{"id": "f-1", "language": "en", "text": " ", "fit": 0.1}], "its text is empty"),
+        ([{"id": "f-1", "language": "en", "text": "How many?", "fit": 1.1}], "fits.jsonl:1: fit"),
+    ],
+)
+def test_faults_of_inputs_without_replies_are_found(folder: Path, rows: list[dict[str, Any]], said: str) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "fits.jsonl").write_text(lines, encoding="utf-8")
+    found = findings(folder)
+    assert any(lev == "error" and w.startswith("fits.jsonl") and said in m for lev, w, m in found), found
+
+
 def test_unreadable_examples_are_one_finding(folder: Path) -> None:
     (folder / "examples.jsonl").write_text("{")
     assert ("error", "examples.jsonl") in [(level, where) for level, where, _ in findings(folder)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -230,3 +232,25 @@ def test_weights_are_legal_for_any_scene(router: Router, drawn: list[Scene]) -> 
         assert set(mixture.reasons) == set(mixture.weights)
         if mixture.weights:
             assert fits[router.names.index(next(iter(mixture.weights)))] == fits.max()
+
+
+# --- inputs without replies ------------------------------------------------------------------------------------------
+
+
+def test_inputs_without_replies_teach_the_fit(
+    make_register: MakeRegister, folder: Path, see: Callable[..., list[Scene]]
+) -> None:
+    taught, untaught = (make_register(name, [(text, 0.9) for text in SEA]) for name in ("taught", "untaught"))
+    lines = [{"id": f"f-{i}", "language": "en", "text": text, "fit": 0.05} for i, text in enumerate(SUMS)]
+    (taught.folder / "fits.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    found = train_router({"taught": taught, "untaught": untaught}, ENCODER, folder)
+    [[low, high]] = found.fits(see(SUMS[0]))
+    assert low < high - 0.2
+    assert len(found.learned["taught"].rows) == len(SEA) + len(SUMS)
+
+
+def test_broken_inputs_without_replies_are_named(make_register: MakeRegister, folder: Path) -> None:
+    broken = make_register("broken_fits", [("the sea", 0.5)])
+    (broken.folder / "fits.jsonl").write_text('{"id": "f", "language": "en", "text": "a sum", "fit": 2}\n', "utf-8")
+    with pytest.raises(RegisterError, match=r"fits\.jsonl:1: fit"):
+        train_router({"broken": broken}, ENCODER, folder)
