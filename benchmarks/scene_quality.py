@@ -110,16 +110,18 @@ def associations(reader: Reader) -> None:
     readings = reader.read([row["text"] for row in rows])
     nearest = _nearest(reader, rows)
     draw = random.Random(3)
-    for name in ("ours", "nearest vector alone", "random symbols"):
+    for name in ("ours", "nearest vector alone", "random symbols", "another writer's ten"):
         hits = []
         for i, (row, reading) in enumerate(zip(rows, readings, strict=True)):
             found = {
                 "ours": [s.lemma for s in reading.hyperscene if s.origin != "text"],
                 "nearest vector alone": nearest[i],
+                "another writer's ten": row["second"],
                 "random symbols": [e.word(row["language"]) for e in draw.sample(reader.lexicon.symbols, 10)],
             }[name][:10]
             hits.append(_recall(row, found, reader.lexicon))
-        print(f"associations, {name}: recall in ten {interval([h for h in hits if h is not None])}")
+        known = [h for h in hits if h is not None]
+        print(f"associations, {name}: recall in ten {interval(known)}; any in {np.mean(np.array(known) > 0):.2f} of texts")
 
 
 def _recall(row: dict[str, Any], found: Sequence[str], lexicon: Lexicon) -> float | None:

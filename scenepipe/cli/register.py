@@ -10,6 +10,7 @@ import typer
 from scenepipe.cli.guard import FAILED, Refused
 
 if TYPE_CHECKING:
+    from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Finding, Register
 
 app = typer.Typer(no_args_is_help=True)
@@ -172,20 +173,35 @@ def new(
 @app.command()
 def export(
     register: Annotated[str, typer.Argument(metavar="NAME|FOLDER", help="A register's name or its folder.")],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The GGUF file to write; never overwritten.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="What to write; never overwritten.")],
     model: Annotated[
         str, typer.Option(metavar="ID", help="The base model its adapter was trained for.")
     ] = DEFAULT_MODEL,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Write the whole model with the adapter merged, as a Transformers folder.")
+    ] = False,
+    prove: Annotated[
+        bool, typer.Option(help="Compare what was written with the adapter's own distribution; needs Transformers.")
+    ] = True,
     path: Paths = None,
 ) -> None:
-    """Write a register's adapter as a GGUF LoRA for llama.cpp and everything built on it."""
+    """Write a register's adapter as a GGUF LoRA for llama.cpp and everything built on it, or merged into its base."""
+    from scenepipe.cli.console import note
+
+    found, base = find(register, path), local_model(model)
+    (_write_merged if merged else _write_gguf)(found, base, output)
+    size = sum(file.stat().st_size for file in ([*output.rglob("*")] if merged else [output]))
+    note(f"wrote {output}, {size / 1e6:.1f} MB")
+    if prove:
+        _prove(found, base, output if merged else None)
+
+
+def _write_gguf(register: Register, model: LocalModel, output: Path) -> None:
     import shutil
 
-    from scenepipe.cli.console import note
     from scenepipe.models.gguf_lora import gguf_adapter
 
-    found = find(register, path)
-    written = gguf_adapter(found, local_model(model))
+    written = gguf_adapter(register, model)
     try:
         with written.open("rb") as source, output.open("xb") as target:
             shutil.copyfileobj(source, target)
@@ -193,4 +209,29 @@ def export(
         raise Refused(f"{output} exists and is never overwritten; give another --output") from None
     except OSError as error:
         raise Refused(f"--output {output} cannot be written: {error.strerror}") from None
-    note(f"wrote {output}, {output.stat().st_size / 1e6:.1f} MB")
+
+
+def _write_merged(register: Register, model: LocalModel, output: Path) -> None:
+    from scenepipe.models.merge import write_merged
+    from scenepipe.register import adapter_of
+
+    try:
+        write_merged(model, adapter_of(register, model).folder, output)
+    except OSError as error:
+        raise Refused(f"--output {output} cannot be written: {error.strerror or error}") from None
+
+
+def _prove(register: Register, model: LocalModel, merged: Path | None) -> None:
+    """Say how near the written form is to the adapter; a form that is not the adapter's ends the command with an error."""
+    from scenepipe.cli.console import note
+    from scenepipe.errors import MissingExtraError, RegisterError
+    from scenepipe.evaluation.parity import parity
+
+    try:
+        near = parity(register, model, merged)
+    except MissingExtraError as error:
+        note(f"not proven: {error}")
+        return
+    if not near.same:
+        raise RegisterError(f"what was written is {near}: more than rounding. Keep the adapter, and report this")
+    note(f"proven: {near}")

@@ -9,6 +9,7 @@ several times as long.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -172,9 +173,12 @@ def _with_adapters(base: Any, adapters: Mapping[str, Path]) -> Any:
     import peft
 
     (first, folder), *rest = adapters.items()
-    model = peft.PeftModel.from_pretrained(base, str(folder), adapter_name=first)
-    for name, other in rest:
-        model.load_adapter(str(other), adapter_name=name)
+    with warnings.catch_warnings():
+        # PEFT 0.21 asks for an attribute that transformers 5.23 is about to rename.
+        warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
+        model = peft.PeftModel.from_pretrained(base, str(folder), adapter_name=first)
+        for name, other in rest:
+            model.load_adapter(str(other), adapter_name=name)
     return model
 
 

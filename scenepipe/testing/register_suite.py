@@ -21,48 +21,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from scenepipe.errors import MissingExtraError, RegisterError
-from scenepipe.prompt import ScenePrompt
+from scenepipe.evaluation.parity import MOST_NATS, Parity, need, parity
 from scenepipe.register import Finding, adapter_of, check_register, prompt_and_answer, rows_of
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
-    from scenepipe.register import Register, Row
+    from scenepipe.register import Register
 
 SECTIONS = {"Intent": False, "Data": True, "Training": True, "Evaluation": True, "Limits": False}
 """Sections of a card, and whether they give figures."""
-SCENES = 4
-FOREIGN_SCENES = (
-    ScenePrompt("Почему я не чувствую шаг в себе?", "ru", ("дрожь", "тишина", "вход")),
-    ScenePrompt("Why can I not feel the step in me?", "en", ("trembling", "silence", "entrance")),
-)
-LIKELIEST = 1000
-MOST_NATS = 0.05
-MOST_SHARE = 0.1
-
-
-class Parity(NamedTuple):
-    """How far two forms of an adapter are from each other, as means over a few scenes; nats.
-
-    Args:
-        between: Kullback-Leibler divergence of the exported form from the PEFT adapter, over the first reply token. The
-            1000 tokens that llama.cpp finds likeliest count one by one and all others as one, so it is a lower bound.
-        effect: divergence of the base without the adapter from the PEFT adapter, over the whole vocabulary.
-    """
-
-    between: float
-    effect: float
-
-    @property
-    def same(self) -> bool:
-        """Whether what is left is the engines' rounding: llama.cpp rounds activations to 8 bits."""
-        return self.between <= min(MOST_NATS, MOST_SHARE * self.effect)
 
 
 def prove_register(register: Register, model: LocalModel) -> list[Finding]:
@@ -116,7 +89,7 @@ def canary_findings(register: Register, model: LocalModel) -> list[Finding]:
     """Whether the adapter changes anything, as the engine that speaks sees it."""
     from scenepipe.backends.llama_cpp import LlamaCpp
 
-    _need(LlamaCpp.requires)
+    need(LlamaCpp.requires)
 
     async def proofs() -> Sequence[Any]:
         backend = LlamaCpp(parallel=1, context=512)
@@ -150,7 +123,7 @@ def masking_findings(register: Register, model: LocalModel) -> list[Finding]:
 def _tokenizer(model: LocalModel) -> Any:
     from scenepipe.models.dequantise import REQUIRES, safetensors_of
 
-    _need(REQUIRES)
+    need(REQUIRES)
     import transformers
 
     return transformers.AutoTokenizer.from_pretrained(safetensors_of(model))
@@ -168,91 +141,10 @@ def parity_findings(register: Register, model: LocalModel) -> list[Finding]:
         Finding(
             "error",
             "parity",
-            f"the GGUF form is {found.between:.3f} nats from the PEFT adapter, whose whole effect is "
-            f"{found.effect:.3f}; at most {MOST_NATS} and a tenth of the effect are rounding. Train it without settings "
+            f"the GGUF form is {found}; at most {MOST_NATS} and a tenth of the effect are rounding. Train it without settings "
             "that engines ignore (rsLoRA, patterns), or report this",
         )
     ]
-
-
-def parity(register: Register, model: LocalModel) -> Parity:
-    """Both forms over the first reply token of a few of the register's own scenes.
-
-    Raises:
-        MissingExtraError: llama.cpp, Transformers or PEFT is not installed.
-        RegisterError: the register has no adapter for this model.
-    """
-    import numpy as np
-
-    prompts = _prompts(register)
-    exported = asyncio.run(_exported(register, model, prompts))
-    own, base = _trained(register, model, prompts)
-    between = [_divergence(p, q) for p, q in zip(own, exported, strict=True)]
-    effect = [float((np.exp(p) * (p - q)).sum()) for p, q in zip(own, base, strict=True)]
-    return Parity(sum(between) / len(between), sum(effect) / len(effect))
-
-
-def _scenes(register: Register) -> list[Row]:
-    """A few rows of both languages, none of them learnt from where there are others."""
-    rows = sorted(rows_of(register), key=lambda row: (row.split == "train", row.split != "test"))
-    by_language = [[row for row in rows if row.language == code][: SCENES // 2] for code in ("ru", "en")]
-    return [row for some in by_language for row in some]
-
-
-def _prompts(register: Register) -> list[str]:
-    """The register's own scenes; two of nobody's for one that has none."""
-    own = [prompt_and_answer(row)[0] for row in _scenes(register)]
-    return own or [scene.render() for scene in FOREIGN_SCENES]
-
-
-async def _exported(register: Register, model: LocalModel, prompts: Sequence[str]) -> list[dict[int, float]]:
-    """The likeliest next tokens with their log-probabilities, by llama.cpp with the GGUF adapter."""
-    from scenepipe.backends.llama_cpp import LlamaCpp
-    from scenepipe.backends.llama_engine import LlamaEngine
-    from scenepipe.models.gguf_lora import gguf_adapter
-
-    _need(LlamaCpp.requires)
-    options = LlamaCpp(parallel=1).options
-    engine = await asyncio.to_thread(LlamaEngine, options, model.gguf, [gguf_adapter(register, model)])
-    try:
-        found = []
-        for prompt in prompts:
-            body = {"prompt": await engine.tokens(prompt, special=True), "n_predict": 1, "n_probs": LIKELIEST}
-            body |= {"temperature": 0.0, "cache_prompt": False, "lora": [{"id": 0, "scale": 1.0}]}
-            told = (await engine.post("/completion", body))["completion_probabilities"][0]["top_logprobs"]
-            found.append({int(token["id"]): float(token["logprob"]) for token in told})
-        return found
-    finally:
-        await engine.aclose()
-
-
-def _trained(register: Register, model: LocalModel, prompts: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    """Log-probabilities of every token by Transformers: with the PEFT adapter, and without."""
-    from scenepipe.models.dequantise import REQUIRES, safetensors_of
-
-    _need({**REQUIRES, "peft": "transformers"})
-    from scenepipe.evaluation.perplexity import Scorer
-
-    folder = adapter_of(register, model).folder
-    scorer = Scorer(safetensors_of(model), {register.name: folder}, dtype="float32")
-    own = [scorer.next_token(prompt, {register.name: 1.0}) for prompt in prompts]
-    return own, [scorer.next_token(prompt, {}) for prompt in prompts]
-
-
-def _divergence(own: Any, exported: Mapping[int, float]) -> float:
-    """KL of the exported distribution from the adapter's own; tokens that llama.cpp did not name count as one."""
-    import numpy as np
-
-    ids = list(exported)
-    p, q = np.exp(own[ids].astype(np.float64)), np.exp([exported[id] for id in ids])
-    rest_p, rest_q = max(1 - p.sum(), 1e-12), max(1 - q.sum(), 1e-12)
-    return float((p * np.log(p / q)).sum() + rest_p * np.log(rest_p / rest_q))
-
-
-def _need(requires: Mapping[str, str]) -> None:
-    for module, extra in requires.items():
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("this proof", module, extra)
 
 
 # --- the suite -------------------------------------------------------------------------------------------------------

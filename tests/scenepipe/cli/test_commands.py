@@ -71,7 +71,7 @@ def test_check_shows_what_the_pipeline_is_made_of(cli: Cli, pipeline: Path) -> N
     found = json.loads(cli("check", pipeline, "--json").stdout)
     assert [stage["name"] for stage in found["stages"]] == ["toy-scene", "recall", "decode", "remember"]
     assert found["stages"][1] == {
-        "name": "recall", "reads": ["symbols", "linkage"], "writes": ["echoes", "resonance"], "uses": ["archive"]
+        "name": "recall", "reads": ["symbols", "linkage"], "writes": ["echoes", "resonance", "turns"], "uses": ["archive"]
     }  # fmt: skip
     assert (found["backend"], found["encoder"], found["model"]) == ("fake", None, None)
     assert found["memory"].startswith("sqlite, ")
@@ -270,10 +270,10 @@ def test_register_export_never_overwrites(cli: Cli, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(fetch, "local", lambda id: here)
     monkeypatch.setattr(gguf_lora, "gguf_adapter", lambda register, model: made)
     target = tmp_path / "poet.gguf"
-    assert cli("register", "export", "poet", "--output", target).exit_code == 0
+    assert cli("register", "export", "poet", "--output", target, "--no-prove").exit_code == 0
     assert target.read_bytes() == b"GGUF adapter"
     target.write_bytes(b"mine")
-    assert cli("register", "export", "poet", "--output", target).exit_code == 2
+    assert cli("register", "export", "poet", "--output", target, "--no-prove").exit_code == 2
     assert target.read_bytes() == b"mine"
 
 
@@ -346,5 +346,26 @@ def test_register_export_writes_the_adapter_as_gguf(cli: Cli, tmp_path: Path, lo
     from scenepipe.models.gguf_header import is_gguf
 
     target = tmp_path / "poet.gguf"
-    assert cli("register", "export", "poet", "--output", target, "--model", local_model.id).exit_code == 0
+    done = cli("register", "export", "poet", "--output", target, "--model", local_model.id)
+    assert done.exit_code == 0
     assert is_gguf(target)
+    assert "proven: 0.0" in done.stderr
+
+
+@pytest.mark.model
+def test_register_export_merged_gives_the_adapters_distribution(
+    cli: Cli, tmp_path: Path, local_model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scenepipe.evaluation import parity
+
+    target = tmp_path / "poet"
+    asked = ("register", "export", "poet", "--merged", "--output", target, "--model", local_model.id)
+    done = cli(*asked)
+    assert done.exit_code == 0, done.stderr
+    assert "proven: 0.0" in done.stderr
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in target.iterdir()}
+    assert "never overwritten" in cli(*asked).stderr
+    monkeypatch.setattr(parity, "_merged", lambda folder, prompts: [{0: 0.0} for _ in prompts])
+    other = cli(*asked[:-3], tmp_path / "other", *asked[-2:])
+    assert other.exit_code == 1
+    assert "more than rounding" in other.stderr

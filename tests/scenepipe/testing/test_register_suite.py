@@ -9,6 +9,7 @@ import pytest
 
 from scenepipe.cli.skeleton import write_skeleton
 from scenepipe.errors import MissingExtraError
+from scenepipe.evaluation import parity
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.register import Register, load_register
 from scenepipe.testing import register_suite
@@ -68,8 +69,8 @@ def test_parity_is_measured_against_the_adapters_own_effect(between: float, effe
 
 def test_divergence_is_zero_for_the_same_and_counts_the_rest_as_one_token() -> None:
     own = np.log(np.array([0.5, 0.3, 0.1, 0.1], dtype=np.float32))
-    assert register_suite._divergence(own, {0: np.log(0.5), 1: np.log(0.3)}) == pytest.approx(0.0, abs=1e-6)
-    moved = register_suite._divergence(own, {0: np.log(0.25), 1: np.log(0.25)})
+    assert parity._divergence(own, {0: np.log(0.5), 1: np.log(0.3)}) == pytest.approx(0.0, abs=1e-6)
+    moved = parity._divergence(own, {0: np.log(0.25), 1: np.log(0.25)})
     assert moved == pytest.approx(0.5 * np.log(2) + 0.3 * np.log(1.2) + 0.2 * np.log(0.4), abs=1e-6)
 
 
@@ -79,7 +80,8 @@ def test_what_cannot_be_proven_for_want_of_a_package_is_a_warning(
     def missing(requires: object) -> None:
         raise MissingExtraError("this proof", "torch", "transformers")
 
-    monkeypatch.setattr(register_suite, "_need", missing)
+    monkeypatch.setattr(register_suite, "need", missing)
+    monkeypatch.setattr(parity, "need", missing)
     found = {finding.where: finding for finding in prove_register(register, MODEL)}
     assert set(found) == {"README.md", "canary", "masking", "parity"}
     assert all(finding.level == "warning" for finding in found.values())
