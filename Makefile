@@ -23,7 +23,7 @@ bench: $(VENV)/.test
 	for b in benchmarks/[a-z]*.py; do $(BIN)/python $$b || exit 1; done
 
 soak: $(VENV)/.test
-	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill"
+	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -27,7 +27,7 @@ from router_measures import Answer, macro_f1, spearman, tables
 from scenepipe.analysis.signed_bytes import cosines
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.models.store import cache_dir
-from scenepipe.register import Example, Register, examples, find_registers
+from scenepipe.register import Example, Fit, Register, examples, find_registers
 from scenepipe.register import fits as fits_of
 from scenepipe.routing.calibration import TEMPERATURES, best, brier, calibrate, shares
 from scenepipe.routing.inputs import Inputs, read_inputs, read_scenes, scene_builder
@@ -152,7 +152,9 @@ OURS = "router"
 
 def shipped(registers: dict[str, Register], encoder: Usem3Encoder) -> tuple[Rows, Rows]:
     """Train and dev rows of the four registers, which share their inputs; those without replies are train rows."""
-    rows = {name: [*examples(registers[name]), *fits_of(registers[name])] for name in VOICES}
+    rows: dict[str, list[Example | Fit]] = {
+        name: [*examples(registers[name]), *fits_of(registers[name])] for name in VOICES
+    }
     first = rows[VOICES[0]]
     assert all([row.text for row in part] == [row.text for row in first] for part in rows.values())
     inputs = read_inputs([row.text for row in first], encoder, cache_dir())

@@ -121,7 +121,9 @@ def associations(reader: Reader) -> None:
             }[name][:10]
             hits.append(_recall(row, found, reader.lexicon))
         known = [h for h in hits if h is not None]
-        print(f"associations, {name}: recall in ten {interval(known)}; any in {np.mean(np.array(known) > 0):.2f} of texts")
+        print(
+            f"associations, {name}: recall in ten {interval(known)}; any in {np.mean(np.array(known) > 0):.2f} of texts"
+        )
 
 
 def _recall(row: dict[str, Any], found: Sequence[str], lexicon: Lexicon) -> float | None:

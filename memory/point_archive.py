@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
-from scenepipe.contracts import Appended, Encounter, Hit, Query, Verification
+from scenepipe.contracts import Appended, Encounter, Forgotten, Hit, Neighbour, Query, Verification
 from scenepipe.errors import ArchiveError, InputError
-from scenepipe.memory import candidates, points
-from scenepipe.memory.candidates import Candidate
-from scenepipe.memory.points import Engine, Payload, Search, Where
+from scenepipe.memory import point_find, point_forget, points, tombstones
+from scenepipe.memory.neighbours import keys_to_count, strongest
+from scenepipe.memory.point_engine import INDEXED, Engine, Outage, Payload, Point, age, select_in
+from scenepipe.memory.point_grammar import Grammars
 from scenepipe.memory.records import analysis_of
-from scenepipe.memory.vectors import SIMILARITY_FLOOR
+from scenepipe.memory.tombstones import Graves
 from scenepipe.memory.worker import Batch, WorkerArchive, pages
-from scenepipe.recall import archived, lemma_of, query_keys, rank, refuse_orphans, repeated, utc
-from scenepipe.scene import Hypertoken, Scene, Vector
+from scenepipe.recall import archived, rank, utc
+from scenepipe.scene import Hypertoken, Scene
 
 T = TypeVar("T")
 
-_KEY_WEIGHT = 1000.0
-_FOUND = ("scene", "namespace", "created", "keys")
+_LOGGED = ("id", "json", "digest", *INDEXED["encounters"])
 _RECORD = ("scene", "analysis", "ordinal", "json", "digest")
 
 
@@ -35,6 +35,7 @@ class PointArchive(WorkerArchive):
     def __init__(self) -> None:
         super().__init__()
         self._engine: Engine | None = None
+        self._grammars = Grammars()
 
     @abstractmethod
     def _make_engine(self) -> Engine: ...
@@ -43,14 +44,18 @@ class PointArchive(WorkerArchive):
         self._engine = self._make_engine()
         self.name = self._engine.name
         self._engine.open()
+        if self._engine.outdated:
+            self._rebuild()
+            self._engine.mark_current()
 
     def _close(self) -> None:
         engine, self._engine = self._engine, None
+        self._grammars.clear()
         if engine is not None:
             engine.close()
 
     def _is_outage(self, error: Exception) -> bool:
-        return isinstance(error, points.Outage)
+        return isinstance(error, Outage)
 
     def _opened(self) -> Engine:
         if self._engine is None:
@@ -60,59 +65,94 @@ class PointArchive(WorkerArchive):
     # --- Writing -----------------------------------------------------------------------------------------------------
 
     def _write(self, batches: Sequence[Batch]) -> list[Appended]:
-        known = self._analyses([scene.id for batch in batches for scene in batch.scenes])
-        scenes = [self._fresh_scenes(batch, known) for batch in batches]
-        self._refuse_orphans(batches, known)
-        log = self._fresh_encounters(batches)
-        new = [point for fresh in scenes for point in fresh]
-        met = [points.encounter_point(encounter) for fresh in log for encounter in fresh]
-        if new or met:
-            self._opened().insert(new, met)
-        return [Appended(scenes=len(s), encounters=len(e)) for s, e in zip(scenes, log, strict=True)]
+        log = [encounter for batch in batches for encounter in batch.encounters]
+        ids = [scene.id for batch in batches for scene in batch.scenes] + [e.scene_id for e in log]
+        before = point_forget.graves(self._opened(), ids)
+        stones = tombstones.fresh(log, before)
+        graves = tombstones.with_fresh(before, stones)
+        known = self._analyses(ids, graves)
+        scenes = [self._fresh_scenes(tombstones.living_scenes(batch.scenes, graves), known) for batch in batches]
+        met = self._fresh_encounters([tombstones.living_encounters(b.encounters, graves, known) for b in batches])
+        if stones:
+            point_forget.bury(self._opened(), stones)
+            self._grammars.clear()
+        self._insert([point for each in scenes for point in each], [e for each in met for e in each], graves)
+        marks = _counted(batches, stones)
+        return [Appended(scenes=len(s), encounters=len(e) + n) for s, e, n in zip(scenes, met, marks, strict=True)]
 
-    def _analyses(self, scene_ids: Sequence[str]) -> dict[str, dict[str, int]]:
-        """Scene id -> analysis -> ordinal of what is stored."""
+    def _insert(self, scenes: Sequence[Point], met: Sequence[Encounter], graves: Graves) -> None:
+        if not scenes and not met:
+            return
+        engine = self._opened()
+        engine.insert(scenes, [points.encounter_point(encounter) for encounter in met])
+        self._grammars.wrote(scenes)
+        if engine.shared:
+            # Another process that forgot one of them meanwhile may have looked before they were there.
+            ids = [point.payload["scene"] for point in scenes] + [encounter.scene_id for encounter in met]
+            now = point_forget.graves(engine, ids)
+            point_forget.remove_buried(engine, {name: at for name, at in now.items() if graves.get(name) != at})
+
+    def _tidy(self) -> None:
+        self._opened().tidy()
+
+    def _analyses(self, scene_ids: Sequence[str], graves: Graves) -> dict[str, dict[str, int]]:
+        """Scene id -> analysis -> ordinal of what is stored and not as old as a tombstone."""
         known: dict[str, dict[str, int]] = {}
-        for found in self._select("scenes", "scene", scene_ids, ("scene", "analysis", "ordinal")):
-            known.setdefault(found["scene"], {})[found["analysis"]] = found["ordinal"]
+        for found in select_in(
+            self._opened(), "scenes", "scene", scene_ids, ("scene", "analysis", "ordinal", "created")
+        ):
+            if not tombstones.is_buried(found["scene"], found["created"], graves):
+                known.setdefault(found["scene"], {})[found["analysis"]] = found["ordinal"]
         return known
 
-    def _fresh_scenes(self, batch: Batch, known: dict[str, dict[str, int]]) -> list[points.Point]:
+    def _fresh_scenes(self, scenes: Sequence[Scene], known: dict[str, dict[str, int]]) -> list[Point]:
         """Points of what is new; it is known from then on."""
-        fresh: list[points.Point] = []
-        for scene in batch.scenes:
+        fresh: list[Point] = []
+        for scene in scenes:
             analyses = known.setdefault(scene.id, {})
             if analysis_of(scene) not in analyses:
                 ordinal = analyses[analysis_of(scene)] = 1 + max(analyses.values(), default=0)
                 fresh.append(points.scene_point(archived(scene), ordinal))
         return fresh
 
-    def _refuse_orphans(self, batches: Sequence[Batch], known: dict[str, dict[str, int]]) -> None:
-        log = [encounter for batch in batches for encounter in batch.encounters]
-        named = {encounter.scene_id for encounter in log} - known.keys()
-        stored = {found["scene"] for found in self._select("scenes", "scene", sorted(named), ("scene",))}
-        refuse_orphans(log, stored | known.keys())
-
-    def _fresh_encounters(self, batches: Sequence[Batch]) -> list[list[Encounter]]:
-        ids = list(dict.fromkeys(points.encounter_point_id(e.id) for batch in batches for e in batch.encounters))
+    def _fresh_encounters(self, batches: Sequence[Sequence[Encounter]]) -> list[list[Encounter]]:
+        ids = list(dict.fromkeys(points.encounter_point_id(e.id) for batch in batches for e in batch))
         stored = [found["id"] for page in pages(ids) for found in self._opened().fetch("encounters", page, ("id",))]
         known, fresh = set(stored), []
         for batch in batches:
-            fresh.append([utc(e) for e in {e.id: e for e in reversed(batch.encounters)}.values() if e.id not in known])
-            known |= {encounter.id for encounter in batch.encounters}
+            fresh.append([utc(e) for e in {e.id: e for e in reversed(batch)}.values() if e.id not in known])
+            known |= {encounter.id for encounter in batch}
         return fresh
 
-    # --- Reading -----------------------------------------------------------------------------------------------------
+    def _forget(self, scene_ids: Sequence[str], at: datetime) -> Forgotten:
+        self._grammars.clear()
+        done = point_forget.forget(self._opened(), scene_ids, at)
+        self._opened().compact()  # also after a crash between removing and this
+        return done
 
-    def _select(self, kind: points.Kind, field: str, values: Sequence[str], fields: Sequence[str]) -> Iterable[Payload]:
-        for page in pages(list(dict.fromkeys(values))):
-            yield from self._opened().select(kind, {field: page}, fields)
+    def _rebuild(self) -> int:
+        """Write every record that can be read again, with its fields and vectors made from it."""
+        engine, count = self._opened(), 0
+        self._grammars.clear()
+        scenes, log = self._index()
+        for page in pages(scenes):
+            rows = engine.fetch("scenes", page, _RECORD)
+            found, _ = _read({f"{row['scene']} {row['analysis']}": row for row in rows}, _again)
+            engine.replace("scenes", list(found.values()))
+            count += len(found)
+        for page in pages(log):
+            met, _ = _read({row["id"]: row for row in engine.fetch("encounters", page, _LOGGED)}, points.to_encounter)
+            engine.replace("encounters", [points.encounter_point(encounter) for encounter in met.values()])
+        engine.compact()
+        return count
+
+    # --- Reading -----------------------------------------------------------------------------------------------------
 
     def _latest(self, ids: Sequence[str]) -> tuple[dict[str, Scene], list[str]]:
         """The newest analysis by scene id, and the ids that cannot be read."""
         newest: dict[str, Payload] = {}
-        for found in self._select("scenes", "scene", ids, _RECORD):
-            newest[found["scene"]] = max(newest.get(found["scene"], found), found, key=_age)
+        for found in select_in(self._opened(), "scenes", "scene", ids, _RECORD):
+            newest[found["scene"]] = max(newest.get(found["scene"], found), found, key=age)
         return _read(newest, points.to_scene)
 
     def _get(self, ids: Sequence[str]) -> tuple[Scene, ...]:
@@ -122,20 +162,20 @@ class PointArchive(WorkerArchive):
 
     def _encounters(self, scene_ids: Sequence[str] | None) -> tuple[Encounter, ...]:
         if scene_ids is None:
-            rows = self._opened().select("encounters", {}, ("id", "scene", "namespace", "chat", "json", "digest"))
-        else:
-            fields = ("id", "scene", "namespace", "chat", "json", "digest")
-            rows = self._select("encounters", "scene", scene_ids, fields)
-        found, broken = _read({row["id"]: row for row in rows}, points.to_encounter)
+            return self._logged(self._opened().select("encounters", {}, _LOGGED))
+        return self._logged(select_in(self._opened(), "encounters", "scene", scene_ids, _LOGGED))
+
+    def _chat(self, name: str, namespace: str) -> tuple[Encounter, ...]:
+        return self._logged(self._opened().select("encounters", {"namespace": [namespace], "chat": [name]}, _LOGGED))
+
+    def _logged(self, rows: Iterable[Payload]) -> tuple[Encounter, ...]:
+        """Encounters in the order of their time."""
+        found, broken = _read({row["id"]: row for row in rows}, points.to_checked_encounter)
         self._refuse_broken("encounter", broken)
         return tuple(sorted(found.values(), key=lambda e: (e.at, e.id)))
 
     def _hypertokens(self, namespace: str) -> tuple[Hypertoken, ...]:
-        newest: dict[str, Payload] = {}
-        fields = ("scene", "analysis", "ordinal", "chain")
-        for found in self._opened().select("scenes", {"namespace": [namespace]}, fields):
-            newest[found["scene"]] = max(newest.get(found["scene"], found), found, key=_age)
-        return repeated(tuple(json.loads(found["chain"])) for found in newest.values())
+        return self._grammars.hypertokens(self._opened(), namespace)
 
     def _index(self) -> tuple[list[str], list[str]]:
         names = sorted(found["id"] for found in self._opened().select("encounters", {}, ("id",)))
@@ -146,112 +186,53 @@ class PointArchive(WorkerArchive):
 
     def _stored(self) -> list[tuple[str, int, str]]:
         """Scene id, ordinal and analysis of every scene point, in the order of an export."""
-        return sorted((row["scene"], *_age(row)) for row in self._opened().select("scenes", {}, _RECORD[:3]))
+        return sorted((row["scene"], *age(row)) for row in self._opened().select("scenes", {}, _RECORD[:3]))
 
     def _scenes_at(self, handles: Sequence[str]) -> tuple[list[Scene], list[Any]]:
-        rows = self._opened().fetch("scenes", handles, (*_RECORD, *points.INDEXED["scenes"]))
+        rows = self._opened().fetch("scenes", handles, (*_RECORD, *INDEXED["scenes"]))
         by_handle = {points.scene_point_id(row["scene"], row["analysis"]): row for row in rows}
         found, broken = _read(by_handle, points.to_checked_scene)
-        lost = [handle for handle in handles if handle not in by_handle]
+        lost = self._lost(0, [handle for handle in handles if handle not in by_handle])
         return [found[handle] for handle in handles if handle in found], broken + lost
 
     def _encounters_at(self, handles: Sequence[str]) -> tuple[list[Encounter], list[Any]]:
-        rows = self._opened().fetch("encounters", handles, ("id", "json", "digest", *points.INDEXED["encounters"]))
+        rows = self._opened().fetch("encounters", handles, _LOGGED)
         by_handle = {points.encounter_point_id(row["id"]): row for row in rows}
-        found, broken = _read(by_handle, points.to_encounter)
-        lost = [handle for handle in handles if handle not in by_handle]
+        found, broken = _read(by_handle, points.to_checked_encounter)
+        lost = self._lost(1, [handle for handle in handles if handle not in by_handle])
         return [found[handle] for handle in handles if handle in found], broken + lost
+
+    def _lost(self, kind: int, handles: list[str]) -> list[str]:
+        """Those that are still listed; others were forgotten since the list was made."""
+        return sorted(set(handles) & set(self._index()[kind])) if handles else []
 
     def _verify(self) -> Verification:
         scenes, log = self._index()
         known = {scene for scene, *_ in self._stored()}
+        graves = point_forget.graves(self._opened())
         faults: list[str] = []
         for page in pages(scenes):
-            faults += [f"scene point {handle}: damaged" for handle in self._scenes_at(page)[1]]
+            found, broken = self._scenes_at(page)
+            faults += [f"scene point {handle}: damaged" for handle in broken]
+            faults += [f"scene {s.id}: it was forgotten" for s in found if tombstones.buried(s.id, s.created, graves)]
         for page in pages(log):
             entries, broken = self._encounters_at(page)
-            faults += [f"encounter {e.id}: its scene is missing" for e in entries if e.scene_id not in known]
             faults += [f"encounter point {handle}: damaged" for handle in broken]
+            for e in (e for e in entries if e.kind != "forgotten"):
+                faults += [f"encounter {e.id}: its scene is missing"] if e.scene_id not in known else []
+                faults += [f"encounter {e.id}: it was forgotten"] if tombstones.buried(e.scene_id, e.at, graves) else []
         return Verification(scenes=len(scenes), encounters=len(log), faults=tuple(faults))
 
     # --- Finding -----------------------------------------------------------------------------------------------------
 
     def _find(self, query: Query) -> tuple[Hit, ...]:
-        weights = self._weights(query)
-        here: Where = {"namespace": [query.namespace], **self._in_chat(query)}
-        if not all(here.values()):
-            return ()
-        structure, overlap, near = _structure(query, here), _overlap(query, weights, here), _near(query, here)
-        found = self._opened().search([*structure, *overlap, *near], _FOUND)
-        rows = [[(row, score) for row, score in each if row["namespace"] == query.namespace] for each in found]
-        same, rest = rows[: len(structure)], rows[len(structure) :]
-        proposals = candidates.proposals(
-            query,
-            weights=weights,
-            same=[_candidate(row) for each in same for row, _ in each],
-            shared=[_candidate(row) for each in rest[: len(overlap)] for row, _ in each],
-            near=_cosines([pair for each in rest[len(overlap) :] for pair in each]),
-        )
-        return rank(query, proposals, lambda ids: self._latest(ids)[0])
+        return rank(query, point_find.propose(self._opened(), query), lambda ids: self._latest(ids)[0])
 
-    def _weights(self, query: Query) -> dict[str, float]:
-        asked = candidates.asked_lemmas(query)
-        if not asked:
-            return {}
-        wheres: list[Where] = [{"terms": [points.term(query.namespace, lemma)]} for lemma in asked]
-        *counts, documents = self._opened().count([*wheres, {"namespace": [query.namespace]}])
-        return candidates.telling(dict(zip(asked, counts, strict=True)), documents)
-
-    def _in_chat(self, query: Query) -> Where:
-        if query.chat is None:
-            return {}
-        place: Where = {"namespace": [query.namespace], "chat": [query.chat]}
-        return {"scene": sorted({found["scene"] for found in self._opened().select("encounters", place, ("scene",))})}
-
-
-def _structure(query: Query, here: Where) -> list[Search]:
-    tests: list[Where] = [{"key": [query.key]}] if query.key else []
-    tests += [{"chain_id": [points.chain_id(query.linkage)]}] if query.linkage else []
-    searches = [Search({**here, **test}, candidates.pool(query)) for test in tests]
-    if query.scene_id and query.scene_id in here.get("scene", [query.scene_id]):
-        searches.append(Search({**here, "scene": [query.scene_id]}, candidates.pool(query)))
-    return searches
-
-
-def _overlap(query: Query, weights: dict[str, float], here: Where) -> list[Search]:
-    """The most shared symbols, equal polarity first; then the greatest weight."""
-    if not weights:
-        return []
-    space, limit = query.namespace, candidates.pool(query)
-    shared = {points.lemma_index(space, lemma): 1.0 for lemma in weights}
-    shared |= {points.key_index(space, key): _KEY_WEIGHT for key in query_keys(query) if lemma_of(key) in weights}
-    rare = {points.lemma_index(space, lemma): weight for lemma, weight in weights.items()}
-    return [Search(here, limit, terms=terms) for terms in (shared, rare)]
-
-
-def _near(query: Query, here: Where) -> list[Search]:
-    if query.vector is None or query.encoder is None:
-        return []
-    vector = points.components(Vector(data=query.vector, encoder=query.encoder))
-    return [Search(here, candidates.pool(query), vector=vector)] if vector else []
-
-
-def _cosines(rows: Iterable[tuple[Payload, float]]) -> dict[str, float]:
-    """By scene id, nearest first; several analyses of one scene count once."""
-    found: dict[str, float] = {}
-    for row, cosine in rows:
-        if cosine >= SIMILARITY_FLOOR:
-            found.setdefault(row["scene"], min(1.0, cosine))
-    return found
-
-
-def _candidate(row: Payload) -> Candidate:
-    return Candidate(row["scene"], row["created"], row["keys"])
-
-
-def _age(row: Payload) -> tuple[int, str]:
-    """Later analyses are greater. Two processes that analysed a scene at once may have given one ordinal twice."""
-    return row["ordinal"], row["analysis"]
+    def _neighbours(self, symbols: Sequence[str], namespace: str, limit: int) -> tuple[Neighbour, ...]:
+        company = point_find.company(self._opened(), symbols, namespace)
+        keys = keys_to_count(company, symbols)
+        counts = self._opened().count([{"terms": [points.key_term(namespace, key)]} for key in keys]) if keys else []
+        return strongest(company, dict(zip(keys, counts, strict=True)), limit)
 
 
 def _read(rows: dict[str, Payload], parse: Callable[[Payload], T]) -> tuple[dict[str, T], list[str]]:
@@ -264,3 +245,18 @@ def _read(rows: dict[str, Payload], parse: Callable[[Payload], T]) -> tuple[dict
         except (ArchiveError, InputError, ValueError, KeyError, TypeError):
             broken.append(name)
     return found, broken
+
+
+def _again(row: Payload) -> Point:
+    """The point of a scene, made from its record."""
+    return points.scene_point(points.to_scene(row), row["ordinal"])
+
+
+def _counted(batches: Sequence[Batch], stones: Sequence[Encounter]) -> list[int]:
+    """How many of these tombstones each batch brought first."""
+    left, counts = {stone.id for stone in stones}, []
+    for batch in batches:
+        mine = left & {encounter.id for encounter in batch.encounters}
+        counts.append(len(mine))
+        left -= mine
+    return counts

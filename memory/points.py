@@ -7,98 +7,20 @@ is one JSON string with a digest, so that it comes back byte for byte whatever t
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from scenepipe.contracts import Encounter
+from scenepipe.contracts import Encounter, Query
 from scenepipe.errors import ArchiveError
-from scenepipe.memory.records import analysis_of, chain_json, chain_of, digest
-from scenepipe.recall import lemma_of, symbol_keys
+from scenepipe.facets import facets_of
+from scenepipe.memory.point_engine import INDEXED, MEASURES, Kind, Payload, Point, Space, Where
+from scenepipe.memory.records import analysis_of, chain_json, chains_of, digest
+from scenepipe.recall import lemma_of, own_keys, symbol_keys
 from scenepipe.scene import SCENE_NAMESPACE, Scene, Vector
-
-Kind = Literal["scenes", "encounters"]
-KINDS: tuple[Kind, ...] = ("scenes", "encounters")
-Payload = Mapping[str, Any]
-Where = Mapping[str, Sequence[str]]
-"""Payload field -> values of which it has one; every field has to agree."""
-
-INDEXED: Mapping[Kind, tuple[str, ...]] = {
-    "scenes": ("scene", "namespace", "key", "chain_id", "terms"),
-    "encounters": ("scene", "namespace", "chat"),
-}
-"""Fields that are filtered by, all of them keywords."""
-
-
-class Outage(ArchiveError):
-    """The engine or its server is the reason, not what was written."""
-
-
-@dataclass(frozen=True)
-class Space:
-    """Vectors that may be compared: those of one encoder and one length."""
-
-    name: str
-    dim: int
-
-
-@dataclass(frozen=True)
-class Point:
-    """One record of an engine.
-
-    Args:
-        terms: sparse vector: hashed lemmas and keys, each with weight 1; scenes only.
-        vector: the space and the components; None where the scene has no vector, or one of length 0.
-    """
-
-    id: str
-    payload: Payload
-    terms: Mapping[int, float] | None = None
-    vector: tuple[Space, list[float]] | None = None
-
-
-@dataclass(frozen=True)
-class Search:
-    """One search among scenes: by ``terms`` (dot product), by ``vector`` (cosine), or, without both, by filter alone."""
-
-    where: Where
-    limit: int
-    terms: Mapping[int, float] | None = None
-    vector: tuple[Space, list[float]] | None = None
-
-
-class Engine(Protocol):
-    """What an archive needs of a vector engine. Calls block; the engine's own errors may pass through `named`."""
-
-    name: str
-
-    def open(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def insert(self, scenes: Sequence[Point], encounters: Sequence[Point]) -> None:
-        """Write points that are not there yet, leave the others as they are, scenes first. On disk when it returns."""
-        ...
-
-    def fetch(self, kind: Kind, ids: Sequence[str], fields: Sequence[str]) -> list[Payload]:
-        """These fields of the points that exist, in any order."""
-        ...
-
-    def select(self, kind: Kind, where: Where, fields: Sequence[str]) -> Iterable[Payload]:
-        """These fields of every point that agrees, in any order."""
-        ...
-
-    def count(self, wheres: Sequence[Where]) -> list[int]:
-        """How many scene points agree with each."""
-        ...
-
-    def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
-        """Payloads with scores, best first, for each search. A space that no point is in finds nothing."""
-        ...
-
 
 # --- Records as points -----------------------------------------------------------------------------------------------
 
@@ -111,8 +33,9 @@ def scene_point(scene: Scene, ordinal: int) -> Point:
         "ordinal": ordinal,
         "created": scene.created.isoformat(),
         "keys": list(keys),
-        "chain": chain_of(scene),
-        "code": str(scene.delta) if scene.delta else None,
+        "own": list(own_keys(scene)),
+        "chains": chains_of(scene),
+        "figures": facets_of(scene),
         "json": data,
         "digest": digest(data, str(ordinal)).hex(),
     }
@@ -122,15 +45,19 @@ def scene_point(scene: Scene, ordinal: int) -> Point:
 
 
 def _findable(scene: Scene) -> dict[str, Any]:
-    """The fields that a scene is found by."""
-    space = scene.origin.namespace
+    """The fields that a scene is found by. Those of a measure are coarse; ``figures`` has it as it is."""
+    space, keys, figures = scene.origin.namespace, symbol_keys(scene), facets_of(scene)
+    names = [term(space, lemma_of(key)) for key in keys] + [key_term(space, key) for key in own_keys(scene)]
     return {
         "scene": scene.id,
         "analysis": analysis_of(scene),
         "namespace": space,
         "key": scene.key,
         "chain_id": chain_id(scene.linkage.chain if scene.linkage else ()),
-        "terms": list(dict.fromkeys(term(space, lemma_of(key)) for key in symbol_keys(scene))),
+        "terms": list(dict.fromkeys(names)),
+        "register": [name.removeprefix("register:") for name in figures if name.startswith("register:")],
+        "code": str(scene.delta) if scene.delta else None,
+        **{name: str(_step(figures[name])) if name in figures else None for name in MEASURES},
     }
 
 
@@ -147,6 +74,7 @@ def _traceable(encounter: Encounter) -> dict[str, Any]:
         "scene": encounter.scene_id,
         "namespace": encounter.namespace,
         "chat": encounter.chat,
+        "kind": encounter.kind,
     }
 
 
@@ -177,10 +105,37 @@ def to_encounter(payload: Payload) -> Encounter:
         ArchiveError, ValueError: the record was changed after it was written.
     """
     data = payload["json"]
-    encounter = Encounter.model_validate_json(data)
-    if digest(data).hex() != payload["digest"] or any(payload.get(k) != v for k, v in _traceable(encounter).items()):
+    if digest(data).hex() != payload["digest"]:
         raise ArchiveError("the digest does not match")
+    return Encounter.model_validate_json(data)
+
+
+def to_checked_encounter(payload: Payload) -> Encounter:
+    """The encounter of a point, whose filter fields are checked too."""
+    encounter = to_encounter(payload)
+    if any(payload.get(name) != value for name, value in _traceable(encounter).items()):
+        raise ArchiveError("the fields do not match the encounter")
     return encounter
+
+
+# --- Filters ---------------------------------------------------------------------------------------------------------
+
+
+def wheres_of(query: Query) -> Where:
+    """The filters of a query that look at scenes, as conditions; those of a measure let a little too much pass."""
+    found: dict[str, Sequence[str]] = {}
+    if query.registers:
+        found["register"] = list(query.registers)
+    if query.codes:
+        found["code"] = list(query.codes)
+    for measure, (low, high) in query.ranges.items():
+        found[measure] = [str(step) for step in range(_step(low), _step(high) + 1)] if low <= high else []
+    return found
+
+
+def _step(value: float) -> int:
+    """A measure in -1..1 as one of 33 steps; an engine compares words, not numbers."""
+    return math.floor((min(1.0, max(-1.0, value)) + 1.0) * 16.0)
 
 
 # --- Names and numbers -----------------------------------------------------------------------------------------------
@@ -225,6 +180,11 @@ def term(namespace: str, lemma: str) -> str:
     return hashlib.sha256(f"lemma\n{namespace}\n{lemma}".encode()).hexdigest()[:16]
 
 
+def key_term(namespace: str, key: str) -> str:
+    """A short name of a text's own lemma with its polarity in a namespace."""
+    return hashlib.sha256(f"key\n{namespace}\n{key}".encode()).hexdigest()[:16]
+
+
 def lemma_index(namespace: str, lemma: str) -> int:
     """Dimension of a lemma in the sparse vector. Two that collide only propose a scene; `rank` asks for reasons."""
     return int(term(namespace, lemma)[:8], 16)
@@ -232,7 +192,7 @@ def lemma_index(namespace: str, lemma: str) -> int:
 
 def key_index(namespace: str, key: str) -> int:
     """Dimension of a lemma with its polarity."""
-    return int(hashlib.sha256(f"key\n{namespace}\n{key}".encode()).hexdigest()[:8], 16)
+    return int(key_term(namespace, key)[:8], 16)
 
 
 def components(vector: Vector | None) -> tuple[Space, list[float]] | None:

@@ -49,6 +49,7 @@ class PostgresArchive(SqlArchive):
         self._engine = engine.execution_options(schema_translate_map={None: self.schema})
         with self._named():
             postgres_schema.prepare(self._engine, self.schema)
+        self._clean_later()
 
     def _address(self) -> sa.URL:
         """The URL with the driver that the extra installs.
@@ -80,6 +81,9 @@ class PostgresArchive(SqlArchive):
 
     def _is_outage(self, error: Exception) -> bool:
         return postgres_schema.is_outage(error.__cause__)
+
+    def _scrub(self, unclean: int) -> None:
+        postgres_schema.scrub(self._opened(), self.schema)
 
     def _check(self, connection: sa.Connection) -> list[str]:
         """PostgreSQL checks its own pages; the digests of the records are checked for every store alike."""

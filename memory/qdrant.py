@@ -13,14 +13,15 @@ from pydantic import Field, SecretStr
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.points import INDEXED, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
+from scenepipe.memory.point_engine import INDEXED, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
+from scenepipe.memory.worker import pages
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient, models
 
 R = TypeVar("R")
 
-VERSION = 1
+VERSION = 2
 MEMORY = ":memory:"
 OLDEST = (1, 18)
 
@@ -90,14 +91,17 @@ class QdrantArchive(PointArchive):
 
 
 class QdrantEngine:
-    """The collections of a prefix; see `scenepipe.memory.points.Engine`.
+    """The collections of a prefix; see `scenepipe.memory.point_engine.Engine`.
 
     Args:
         connect: makes the client.
     """
 
+    shared = True
+
     def __init__(self, name: str, prefix: str, connect: Callable[[], QdrantClient]) -> None:
         self.name = name
+        self.outdated = False
         self.prefix = prefix
         self._connect = connect
         self._client: QdrantClient | None = None
@@ -153,6 +157,7 @@ class QdrantEngine:
                 f"archive {self.name}: it was written by a newer scenepipe (version {found}, this one knows "
                 f"{VERSION}); upgrade scenepipe"
             )
+        self.outdated = self.outdated or found < VERSION
         if not _is_local(client):
             self._index(client, kind)
 
@@ -184,7 +189,7 @@ class QdrantEngine:
             for chunk in _chunks(encounters):
                 self._upsert("encounters", chunk)
 
-    def _upsert(self, kind: Kind, points: Sequence[Point]) -> None:
+    def _upsert(self, kind: Kind, points: Sequence[Point], *, over: bool = False) -> None:
         from qdrant_client import models
 
         self._opened().upsert(
@@ -192,8 +197,35 @@ class QdrantEngine:
             [_point(point) for point in points],
             wait=True,
             ordering=models.WriteOrdering.STRONG,
-            update_mode=models.UpdateMode.INSERT_ONLY,
+            update_mode=models.UpdateMode.UPSERT if over else models.UpdateMode.INSERT_ONLY,
         )
+
+    def replace(self, kind: Kind, fresh: Sequence[Point]) -> None:
+        with self._named():
+            for space in {point.vector[0] for point in fresh if point.vector}:
+                self._make_space(space)
+            for chunk in _chunks(fresh):
+                self._upsert(kind, chunk, over=True)
+
+    def remove(self, scenes: Sequence[str], encounters: Sequence[str]) -> None:
+        """Remove points; each call waits until the server has applied it."""
+        from qdrant_client import models
+
+        with self._named():
+            for kind, ids in zip(KINDS, (scenes, encounters), strict=True):
+                for page in pages(ids, _PAGE):
+                    self._opened().delete(
+                        self._place(kind), list(page), wait=True, ordering=models.WriteOrdering.STRONG
+                    )
+
+    def compact(self) -> None:
+        """The server does it, when its optimizer comes to the segment; no answer has a removed point before."""
+
+    def mark_current(self) -> None:
+        with self._named():
+            for kind in KINDS:
+                self._opened().update_collection(self._place(kind), metadata={"scenepipe": VERSION})
+        self.outdated = False
 
     def _make_space(self, space: Space) -> None:
         from qdrant_client import models
@@ -211,6 +243,9 @@ class QdrantEngine:
     def _refresh(self) -> None:
         vectors = self._opened().get_collection(self._place("scenes")).config.params.vectors
         self._spaces = set(vectors) if isinstance(vectors, dict) else set()
+
+    def tidy(self) -> None:
+        """The server does it."""
 
     # --- Reading -----------------------------------------------------------------------------------------------------
 
@@ -230,9 +265,9 @@ class QdrantEngine:
             if offset is None:
                 return
 
-    def count(self, wheres: Sequence[Where]) -> list[int]:
+    def count(self, wheres: Sequence[Where], kind: Kind = "scenes") -> list[int]:
         """A server has no call for several counts, so they are asked for side by side."""
-        client, place = self._opened(), self._place("scenes")
+        client, place = self._opened(), self._place(kind)
 
         def one(where: Where) -> int:
             return client.count(place, count_filter=_filter(where), exact=True).count

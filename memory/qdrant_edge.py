@@ -8,23 +8,29 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.points import Kind, Payload, Point, Search, Space, Where, tags, tags_of
+from scenepipe.memory.point_engine import Kind, Payload, Point, Search, Space, Where
+from scenepipe.memory.points import tags, tags_of
 
-VERSION = 1
+VERSION = 2
 ENGINE = "0.9"
 
 _MARK = "archive.json"
 _LOCK = ".lock"
 _SHARD = "shard"
+_HALF = f"{_LOCK}.shard"
+_OLD = f"{_LOCK}.old"
+_OWED = f"{_LOCK}.forgotten"
 _TERMS = "terms"
 _TAGS = "tags"
 _PAGE = 500
+_MOST_COUNTS = 200_000
 
 
 class QdrantEdgeArchive(PointArchive):
@@ -36,30 +42,40 @@ class QdrantEdgeArchive(PointArchive):
 
     Args:
         path: the folder; ``~`` is expanded, missing folders are made for their owner alone.
+        index_every: after so many new scenes, and a tenth of what is there, the vector index is built anew; new ones
+            are searched exactly until then. Building it takes about a millisecond a scene, during which later calls
+            wait.
     """
 
     requires: ClassVar[dict[str, str]] = {"qdrant_edge": "qdrant-edge"}
 
-    def __init__(self, *, path: str) -> None:
+    def __init__(self, *, path: str, index_every: Annotated[int, Field(ge=1)] = 10_000) -> None:
         super().__init__()
         self.path = path
+        self.index_every = index_every
         self.name = path
 
     def _make_engine(self) -> EdgeEngine:
-        return EdgeEngine(Path(self.path).expanduser().absolute())
+        return EdgeEngine(Path(self.path).expanduser().absolute(), self.index_every)
 
 
 class EdgeEngine:
-    """The shard of a folder; see `scenepipe.memory.points.Engine`.
+    """The shard of a folder; see `scenepipe.memory.point_engine.Engine`.
 
     Both collections are in one shard, and all that is filtered by is hashed into one payload field: a flush writes
     every file of every shard and index to disk, and took 150 ms with one index and 330 ms with five where one fsync
     took 8 ms.
     """
 
-    def __init__(self, folder: Path) -> None:
+    shared = False
+
+    def __init__(self, folder: Path, index_every: int) -> None:
+        self.outdated = False
         self.folder = folder
         self.name = str(folder)
+        self.index_every = index_every
+        self._unindexed = 0
+        self._counts: dict[str, int] = {}
         self._lock = FileLock(folder / _LOCK, timeout=0)
         self._shard: Any = None
         self._spaces: set[str] = set()
@@ -75,7 +91,11 @@ class EdgeEngine:
         with self._named():
             self._take()
             self._identify()
+            self._recover()
             self._shard = self._load()
+            # How much is indexed, the engine does not say; asked at the first write, it does nothing if nothing is due.
+            self._unindexed = self._shard.info().points_count
+        self.compact()
 
     def _take(self) -> None:
         for folder in reversed((self.folder, *self.folder.parents)):
@@ -104,9 +124,7 @@ class EdgeEngine:
     def _identify(self) -> None:
         mark = self.folder / _MARK
         if not mark.exists():
-            fresh = self.folder / f"{_LOCK}.new"
-            _write_durably(fresh, json.dumps({"scenepipe": "qdrant-edge", "version": VERSION, "engine": ENGINE}))
-            os.replace(fresh, mark)
+            self.mark_current()
         try:
             found = json.loads(mark.read_bytes())
             version, engine = int(found["version"]), str(found["engine"])
@@ -122,6 +140,20 @@ class EdgeEngine:
                 f"archive {self.name}: it was made by Qdrant Edge {engine}, this is for {ENGINE}; export it with "
                 f'"qdrant-edge-py=={engine}.*" and import it into a new folder'
             )
+        self.outdated = version < VERSION
+
+    def mark_current(self) -> None:
+        fresh = self.folder / f"{_LOCK}.new"
+        _write_durably(fresh, json.dumps({"scenepipe": "qdrant-edge", "version": VERSION, "engine": ENGINE}))
+        os.replace(fresh, self.folder / _MARK)
+        self.outdated = False
+
+    def _recover(self) -> None:
+        """Of a shard that was being written anew when the process died, keep the one that is whole."""
+        old, place = self.folder / _OLD, self.folder / _SHARD
+        if old.exists() and not place.exists():
+            os.replace(old, place)
+        shutil.rmtree(old, ignore_errors=True)
 
     def _load(self) -> Any:
         import qdrant_edge as edge
@@ -129,25 +161,33 @@ class EdgeEngine:
         place = self.folder / _SHARD
         if not place.exists():
             self._make(place)
-        shard = edge.EdgeShard.load(str(place))
+        # A vector of 512 numbers is 2 KB, in which the engine gives the size from which it builds an index.
+        optimizers = edge.EdgeOptimizersConfig(indexing_threshold=2 * self.index_every)
+        config = edge.EdgeConfig(sparse_vectors={_TERMS: edge.EdgeSparseVectorParams()}, optimizers=optimizers)
+        shard = edge.EdgeShard.load(str(place), config)
         self._spaces = set(json.loads((place / "edge_config.json").read_bytes()).get("vectors") or ())
         return shard
 
     def _make(self, place: Path) -> None:
         """Make the shard beside its place and move it there whole, so that a crash leaves none half made."""
+        shard = self._create_half()
+        shard.flush()
+        shard.close()
+        os.replace(self.folder / _HALF, place)
+        _sync_folder(self.folder)
+
+    def _create_half(self) -> Any:
+        """An empty shard beside the place of the real one."""
         import qdrant_edge as edge
 
-        half = self.folder / f"{_LOCK}.{_SHARD}"
+        half = self.folder / _HALF
         if half.exists():
             shutil.rmtree(half)
         half.mkdir(mode=0o700)
         config = edge.EdgeConfig(vectors={}, sparse_vectors={_TERMS: edge.EdgeSparseVectorParams()})
         shard = edge.EdgeShard.create(str(half), config)
         shard.update(edge.UpdateOperation.create_field_index(_TAGS, edge.PayloadSchemaType.Keyword))
-        shard.flush()
-        shard.close()
-        os.replace(half, place)
-        _sync_folder(self.folder)
+        return shard
 
     def close(self) -> None:
         """Flush and close the shard, then let others open the folder."""
@@ -170,6 +210,83 @@ class EdgeEngine:
             self._upsert([_point("scenes", point) for point in scenes])
             self._upsert([_point("encounters", point) for point in encounters])
             self._shard.flush()
+        self._unindexed += len(scenes)
+        for tag in (tag for point in scenes for tag in tags("scenes", point.payload) if tag in self._counts):
+            self._counts[tag] += 1
+
+    def replace(self, kind: Kind, fresh: Sequence[Point]) -> None:
+        import qdrant_edge as edge
+
+        with self._named():
+            if fresh:
+                self._shard.update(edge.UpdateOperation.upsert_points([_point(kind, point) for point in fresh]))
+                self._shard.flush()
+        self._counts.clear()
+
+    def remove(self, scenes: Sequence[str], encounters: Sequence[str]) -> None:
+        """Remove points; `compact` is owed from now on, also by the process that opens the folder after a crash."""
+        import qdrant_edge as edge
+
+        with self._named():
+            _write_durably(self.folder / _OWED, "")
+            _sync_folder(self.folder)
+            self._shard.update(edge.UpdateOperation.delete_points([*scenes, *encounters]))
+            self._shard.flush()
+        self._counts.clear()
+
+    def compact(self) -> None:
+        """Where it is owed, write the shard anew: the engine's files and its log keep what was deleted.
+
+        It takes as long as writing all points again.
+        """
+        owed = self.folder / _OWED
+        if owed.exists():
+            with self._named():
+                self._copy_to_half()
+                self._swap()
+                owed.unlink()
+                _sync_folder(self.folder)
+
+    def _copy_to_half(self) -> None:
+        import qdrant_edge as edge
+
+        half = self._create_half()
+        try:
+            for name in self._spaces:
+                dim = int(name.rpartition("-")[2])
+                half.update(edge.UpdateOperation.create_dense_vector(name, dim, edge.Distance.Cosine))
+            offset = None
+            while True:
+                request = edge.ScrollRequest(offset=offset, limit=_PAGE, with_payload=True, with_vector=True)
+                found, offset = self._shard.scroll(request)
+                copies = [edge.Point(each.id, each.vector, each.payload) for each in found]
+                if copies:
+                    half.update(edge.UpdateOperation.upsert_points(copies))
+                if offset is None:
+                    break
+            half.flush()
+        finally:
+            half.close()
+
+    def _swap(self) -> None:
+        """Put the new shard in the place of the old one; whatever happens, one of them is there and open."""
+        place, old = self.folder / _SHARD, self.folder / _OLD
+        self._shard.close()
+        try:
+            os.replace(place, old)
+            os.replace(self.folder / _HALF, place)
+            _sync_folder(self.folder)
+        finally:
+            self._recover()
+            self._shard = self._load()
+        self._unindexed = self._shard.info().points_count
+
+    def tidy(self) -> None:
+        """Build the vector index when enough is new."""
+        with self._named():
+            if self._unindexed >= max(self.index_every, self._shard.info().points_count // 10):
+                self._shard.optimize()
+                self._unindexed = 0
 
     def _upsert(self, fresh: list[Any]) -> None:
         import qdrant_edge as edge
@@ -205,26 +322,60 @@ class EdgeEngine:
             if offset is None:
                 return
 
-    def count(self, wheres: Sequence[Where]) -> list[int]:
+    def count(self, wheres: Sequence[Where], kind: Kind = "scenes") -> list[int]:
+        """Scenes with one value are counted once; from then on this process, the only writer, keeps count."""
+        with self._named():
+            return [self._count(where) if kind == "scenes" else self._count_anew(kind, where) for where in wheres]
+
+    def _count(self, where: Where) -> int:
+        asked = tags_of("scenes", where)
+        if len(asked) > 1 or len(asked[0]) > 1:
+            return self._count_anew("scenes", where)
+        [[tag]] = asked
+        if tag not in self._counts:
+            if len(self._counts) > _MOST_COUNTS:
+                self._counts.clear()
+            self._counts[tag] = self._count_anew("scenes", where)
+        return self._counts[tag]
+
+    def _count_anew(self, kind: Kind, where: Where) -> int:
         import qdrant_edge as edge
 
-        with self._named():
-            requests = [edge.CountRequest(filter=_filter("scenes", where), exact=True) for where in wheres]
-            return [self._shard.count(request) for request in requests]
+        return int(self._shard.count(edge.CountRequest(filter=_filter(kind, where), exact=True)))
 
     def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
+        """Searches without payloads, then each payload once: reading one costs as much as finding twenty."""
         with self._named():
-            return [self._search(each, list(fields)) for each in searches]
+            found = [self._search(each) for each in searches]
+            ids = {name for each in found for name, _ in each}
+            rows = self._shard.retrieve(list(ids), with_payload=list(fields), with_vector=False) if ids else []
+        payloads = {row.id: row.payload for row in rows}
+        return [[(payloads[name], score) for name, score in each if name in payloads] for each in found]
 
-    def _search(self, search: Search, fields: list[str]) -> list[tuple[Payload, float]]:
+    def _search(self, search: Search) -> list[tuple[Any, float]]:
         import qdrant_edge as edge
 
         if search.vector is not None and search.vector[0].name not in self._spaces:
             return []
+        where = self._telling(search)
         request = edge.QueryRequest(
-            limit=search.limit, query=_query(search), filter=_filter("scenes", search.where), with_payload=fields
+            limit=search.limit,
+            query=_query(search),
+            filter=_filter("scenes", where) if where else None,
+            with_payload=False,
         )
-        return [(found.payload, found.score) for found in self._shard.query(request)]
+        return [(found.id, found.score) for found in self._shard.query(request)]
+
+    def _telling(self, search: Search) -> Where:
+        """The conditions without one that all scenes meet: checking it for each point takes most of a search."""
+        everything = self._count({})
+        return {
+            field: values
+            for field, values in search.where.items()
+            if (search.terms is None and search.vector is None)
+            or field != "namespace"
+            or self._count({field: values}) < everything
+        }
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

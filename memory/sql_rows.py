@@ -12,9 +12,11 @@ from sqlalchemy.exc import DBAPIError
 
 from scenepipe.contracts import Encounter
 from scenepipe.errors import ArchiveError, InputError
+from scenepipe.facets import moment
+from scenepipe.memory import sql_counters, sql_derived
 from scenepipe.memory.records import analysis_of, chain_of, digest
-from scenepipe.memory.sql_tables import ENCOUNTERS, SCENES, SYMBOLS
-from scenepipe.recall import archived, lemma_of, refuse_orphans, symbol_keys, utc
+from scenepipe.memory.sql_tables import ENCOUNTERS, SCENES
+from scenepipe.recall import archived, utc
 from scenepipe.scene import Scene
 
 K = TypeVar("K")
@@ -23,8 +25,12 @@ Broken = list[Any]
 
 _CHUNK = 500
 _KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
-_NEWEST = sa.select(sa.func.max(SCENES.c.seq)).where(SCENES.c.id.in_(_KEYS)).group_by(SCENES.c.id)
-_LATEST = sa.select(SCENES.c.id, SCENES.c.digest, SCENES.c.json, SCENES.c.text).where(SCENES.c.seq.in_(_NEWEST))
+_NUMBER = sa.func.max(SCENES.c.seq).label("number")
+_NEWEST = sa.select(SCENES.c.id, _NUMBER).where(SCENES.c.id.in_(_KEYS)).group_by(SCENES.c.id).subquery()
+# An outer join: in a file that was cut off the index may know a row whose page is full of zeros.
+_LATEST = sa.select(_NEWEST.c.id, SCENES.c.digest, SCENES.c.json, SCENES.c.text).outerjoin_from(
+    _NEWEST, SCENES, SCENES.c.seq == _NEWEST.c.number
+)
 _ANALYSES = sa.select(SCENES).where(SCENES.c.seq.in_(_KEYS))
 _ENCOUNTERS = sa.select(ENCOUNTERS).where(ENCOUNTERS.c.id.in_(_KEYS))
 
@@ -33,44 +39,43 @@ _ENCOUNTERS = sa.select(ENCOUNTERS).where(ENCOUNTERS.c.id.in_(_KEYS))
 
 
 def insert_scenes(connection: sa.Connection, scenes: Sequence[Scene]) -> int:
-    """Write the scenes that are new, with their symbols; how many were.
+    """Write the scenes that are new, with what is derived from them; how many were.
 
     Call it as the only writer: the numbers given to the rows are free only under the write lock.
     """
     wanted = {(scene.id, analysis_of(scene)): archived(scene) for scene in reversed(scenes)}
     pairs = sa.select(SCENES.c.id, SCENES.c.analysis).where(SCENES.c.id.in_(_KEYS))
-    known = {
-        tuple(row) for keys in _chunks([i for i, _ in wanted]) for row in connection.execute(pairs, {"keys": keys})
-    }
+    known = {tuple(row) for keys in chunks([i for i, _ in wanted]) for row in connection.execute(pairs, {"keys": keys})}
     fresh = [scene for pair, scene in reversed(wanted.items()) if pair not in known]
     if not fresh:
         return 0
-    first = connection.execute(sa.select(sa.func.coalesce(sa.func.max(SCENES.c.seq), 0) + 1)).scalar_one()
-    numbered = list(enumerate(fresh, start=first))
-    connection.execute(sa.insert(SCENES), [_scene_row(seq, scene) for seq, scene in numbered])
-    if symbols := [row for seq, scene in numbered for row in _symbol_rows(seq, scene)]:
-        connection.execute(sa.insert(SYMBOLS), symbols)
+    numbered = dict(enumerate(fresh, start=1 + last_number(connection)))
+    connection.execute(sa.insert(SCENES), [_scene_row(seq, scene) for seq, scene in numbered.items()])
+    sql_derived.insert(connection, numbered)
     return len(fresh)
 
 
-def insert_encounters(connection: sa.Connection, encounters: Sequence[Encounter]) -> int:
-    """Write the encounters that are new; how many were.
+def last_number(connection: sa.Connection) -> int:
+    """The greatest number that a scene row has or had: a number is never given twice."""
+    stored = sa.select(sa.func.coalesce(sa.func.max(SCENES.c.seq), 0)).scalar_subquery()
+    stored_or_gone = connection.execute(sa.select(stored, sql_counters.value_of("seq"))).one()
+    return int(max(*stored_or_gone))
 
-    Raises:
-        ArchiveError: one names a scene that is not stored.
-    """
+
+def insert_encounters(connection: sa.Connection, encounters: Sequence[Encounter]) -> int:
+    """Write the encounters that are new; how many were. Their scenes are stored, or they are tombstones."""
     wanted = {encounter.id: utc(encounter) for encounter in reversed(encounters)}
-    known = _present(connection, ENCOUNTERS.c.id, wanted)
+    known = present(connection, ENCOUNTERS.c.id, wanted)
     fresh = [encounter for name, encounter in reversed(wanted.items()) if name not in known]
-    refuse_orphans(fresh, _present(connection, SCENES.c.id, {encounter.scene_id for encounter in fresh}))
     if fresh:
         connection.execute(sa.insert(ENCOUNTERS), [_encounter_row(e) for e in fresh])
     return len(fresh)
 
 
-def _present(connection: sa.Connection, column: sa.Column[str], values: Iterable[str]) -> set[str]:
+def present(connection: sa.Connection, column: sa.Column[str], values: Iterable[str]) -> set[str]:
+    """Those of the values that the column has."""
     statement = sa.select(column).where(column.in_(_KEYS)).distinct()
-    return {name for keys in _chunks(list(values)) for name in connection.execute(statement, {"keys": keys}).scalars()}
+    return {name for keys in chunks(list(values)) for name in connection.execute(statement, {"keys": keys}).scalars()}
 
 
 def _scene_row(seq: int, scene: Scene) -> dict[str, Any]:
@@ -100,16 +105,16 @@ def _findable(scene: Scene) -> dict[str, Any]:
     }
 
 
-def _symbol_rows(seq: int, scene: Scene) -> list[dict[str, Any]]:
-    space = scene.origin.namespace
-    return [{"namespace": space, "lemma": lemma_of(k), "key": k, "seq": seq} for k in symbol_keys(scene)]
-
-
 def _encounter_row(encounter: Encounter) -> dict[str, Any]:
     row = encounter.model_dump(mode="json")
-    row["at"] = encounter.at.isoformat(timespec="microseconds")
+    row["at"] = time_text(encounter.at)
     row["data"] = json.dumps(row["data"], ensure_ascii=False)
     return row | {"digest": digest(json.dumps([row[name] for name in Encounter.model_fields]))}
+
+
+def time_text(at: datetime) -> str:
+    """A time as the column ``at`` has it, so that texts compare as times do."""
+    return moment(at).isoformat(timespec="microseconds")
 
 
 # --- Reading ---------------------------------------------------------------------------------------------------------
@@ -135,7 +140,13 @@ def encounter_ids(connection: sa.Connection, scene_ids: Sequence[str] | None) ->
     if scene_ids is None:
         return list(connection.execute(sa.select(ENCOUNTERS.c.id)).scalars())
     statement = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.in_(_KEYS))
-    return [name for keys in _chunks(scene_ids) for name in connection.execute(statement, {"keys": keys}).scalars()]
+    return [name for keys in chunks(scene_ids) for name in connection.execute(statement, {"keys": keys}).scalars()]
+
+
+def chat_ids(connection: sa.Connection, chat: str, namespace: str) -> list[str]:
+    """Ids of all encounters of a chat."""
+    here = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.namespace == namespace, ENCOUNTERS.c.chat == chat)
+    return list(connection.execute(here).scalars())
 
 
 def index(connection: sa.Connection) -> tuple[list[int], list[str]]:
@@ -146,16 +157,11 @@ def index(connection: sa.Connection) -> tuple[list[int], list[str]]:
 
 
 def orphans(connection: sa.Connection) -> list[str]:
-    """Ids of encounters whose scene is not stored."""
-    missing = sa.select(ENCOUNTERS.c.id).where(ENCOUNTERS.c.scene_id.not_in(sa.select(SCENES.c.id)))
+    """Ids of encounters whose scene is not stored, tombstones left out."""
+    missing = sa.select(ENCOUNTERS.c.id).where(
+        ENCOUNTERS.c.kind != "forgotten", ENCOUNTERS.c.scene_id.not_in(sa.select(SCENES.c.id))
+    )
     return list(connection.execute(missing).scalars())
-
-
-def chains(connection: sa.Connection, namespace: str) -> list[tuple[str, ...]]:
-    """The linkage of each scene of a namespace, by its latest analysis."""
-    newest = sa.select(sa.func.max(SCENES.c.seq)).where(SCENES.c.namespace == namespace).group_by(SCENES.c.id)
-    found = connection.execute(sa.select(SCENES.c.chain).where(SCENES.c.seq.in_(newest))).scalars()
-    return [tuple(json.loads(chain)) for chain in found]
 
 
 def is_damage(error: BaseException | None) -> bool:
@@ -171,7 +177,7 @@ def _read(
     """Rows by key (the first column). Around a damaged page it halves the keys until only unreadable ones are left."""
     found: dict[K, T] = {}
     broken: Broken = []
-    for chunk in _chunks(list(dict.fromkeys(keys))):
+    for chunk in chunks(list(dict.fromkeys(keys))):
         try:
             records = connection.execute(statement, {"keys": chunk}).all()
         except DBAPIError as error:
@@ -194,6 +200,8 @@ def _read(
 
 
 def _to_scene(row: Any) -> Scene:
+    if row.json is None:
+        raise ArchiveError("the row cannot be found")
     if digest(row.text, row.json) != row.digest:
         raise ArchiveError("the digest does not match")
     return Scene.from_json(row.json)
@@ -214,5 +222,6 @@ def _to_encounter(row: Any) -> Encounter:
     return Encounter.model_validate(values)
 
 
-def _chunks(keys: Sequence[K]) -> list[Sequence[K]]:
+def chunks(keys: Sequence[K]) -> list[Sequence[K]]:
+    """Few enough keys at a time for one statement."""
     return [keys[start : start + _CHUNK] for start in range(0, len(keys), _CHUNK)]

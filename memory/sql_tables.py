@@ -1,16 +1,20 @@
-"""The tables of an archive in a SQL database: two append-only collections and an inverted index of symbols."""
+"""The tables of an archive in a SQL database: two append-only collections and what is derived from them.
+
+Schema 2. Derived: ``symbols`` (inverted index), ``facets`` (what is filtered by), ``chains`` (what hypertokens are found
+in). ``counters`` holds the state of the archive itself.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Any
 
 import sqlalchemy as sa
 
+from scenepipe.memory.records import short
+
 META = sa.MetaData()
 
-_INDEXED_BYTES = 600
 _ESCAPED = re.compile("[\x00\x1b]")
 _ESCAPE = re.compile("\x1b([01])")
 
@@ -47,15 +51,10 @@ class Lookup(Exact):
         return None if value is None else super().process_bind_param(short(value), dialect)
 
 
-def short(value: str) -> str:
-    """The value itself, or, above 600 bytes, a hash of it."""
-    data = value.encode()
-    return value if len(data) <= _INDEXED_BYTES else f"\x1b{hashlib.sha256(data).hexdigest()}"
-
-
 TEXT = sa.Text().with_variant(Exact(), "postgresql")
 LOOKUP = sa.Text().with_variant(Lookup(), "postgresql")
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+FIGURE: sa.Double[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 
 SCENES = sa.Table(
     "scenes",
@@ -90,8 +89,33 @@ SYMBOLS = sa.Table(
     sa.Column("lemma", LOOKUP, primary_key=True),
     sa.Column("key", LOOKUP, primary_key=True),
     sa.Column("seq", NUMBER, sa.ForeignKey("scenes.seq"), primary_key=True, autoincrement=False),
+    sa.Column("own", NUMBER, nullable=False, comment="1 for a symbol of the text, 0 for one of its linkage alone"),
+    sa.Index("symbols_seq", "seq"),
     sqlite_strict=True,
     sqlite_with_rowid=False,
+)
+
+FACETS = sa.Table(
+    "facets",
+    META,
+    sa.Column("seq", NUMBER, sa.ForeignKey("scenes.seq"), primary_key=True, autoincrement=False),
+    sa.Column("facet", LOOKUP, primary_key=True),
+    sa.Column("namespace", LOOKUP, nullable=False),
+    sa.Column("value", FIGURE, nullable=False),
+    sa.Index("facets_value", "namespace", "facet", "value", "seq"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+CHAINS = sa.Table(
+    "chains",
+    META,
+    sa.Column("seq", NUMBER, sa.ForeignKey("scenes.seq"), primary_key=True, autoincrement=False),
+    sa.Column("namespace", LOOKUP, nullable=False),
+    sa.Column("scene", TEXT, nullable=False),
+    sa.Column("chains", TEXT, nullable=False),
+    sa.Index("chains_namespace", "namespace", "seq"),
+    sqlite_strict=True,
 )
 
 ENCOUNTERS = sa.Table(
@@ -99,7 +123,7 @@ ENCOUNTERS = sa.Table(
     META,
     sa.Column("id", TEXT, sa.CheckConstraint("id <> ''"), primary_key=True),
     sa.Column("scene_id", TEXT, nullable=False),
-    sa.Column("kind", TEXT, sa.CheckConstraint("kind IN ('met', 'spoken', 'linked', 'forgotten')"), nullable=False),
+    sa.Column("kind", TEXT, nullable=False),
     sa.Column("at", TEXT, nullable=False),
     sa.Column("namespace", TEXT, nullable=False),
     sa.Column("run", TEXT, nullable=False),
@@ -111,5 +135,26 @@ ENCOUNTERS = sa.Table(
     sa.Column("digest", sa.LargeBinary, sa.CheckConstraint("length(digest) = 16"), nullable=False),
     sa.Index("encounters_scene", "scene_id", "at", "id"),
     sa.Index("encounters_chat", "namespace", "chat", "scene_id"),
+    sa.Index("encounters_at", "namespace", "at", "kind", "scene_id"),
+    sa.CheckConstraint("kind IN ('met', 'spoken', 'read', 'linked', 'forgotten')", name="encounters_kind"),
     sqlite_strict=True,
 )
+_IS_TOMBSTONE = ENCOUNTERS.c.kind == sa.literal_column("'forgotten'")
+sa.Index(
+    "encounters_forgotten",
+    ENCOUNTERS.c.scene_id,
+    ENCOUNTERS.c.at,
+    sqlite_where=_IS_TOMBSTONE,
+    postgresql_where=_IS_TOMBSTONE,
+)
+
+COUNTERS = sa.Table(
+    "counters",
+    META,
+    sa.Column("name", TEXT, primary_key=True),
+    sa.Column("value", NUMBER, nullable=False),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+"""``seq``: the greatest number ever given to a scene that was removed. ``removals``: how often something was.
+``unclean``: not 0 while bytes of what was removed may still be in a file."""

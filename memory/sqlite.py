@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scenepipe.contracts import Verification
 from scenepipe.errors import ArchiveError
-from scenepipe.memory import sqlite_schema
+from scenepipe.memory import sql_counters, sqlite_schema
 from scenepipe.memory.sql_archive import SqlArchive
 
 _CUT_OFF = "the file is shorter than its header says"
@@ -46,6 +46,8 @@ class SqliteArchive(SqlArchive):
         sqlite_schema.prepare_file(self._file)
         self._engine = sqlite_schema.make_engine(self._file)
         self._damage = None if sqlite_schema.prepare(self._engine, self._file) else _CUT_OFF
+        if self._damage is None:
+            self._clean_later()
 
     def _reading(self) -> AbstractContextManager[sa.Connection]:
         return sqlite_schema.transaction(self._opened(), "BEGIN")
@@ -55,6 +57,12 @@ class SqliteArchive(SqlArchive):
 
     def _named(self) -> AbstractContextManager[None]:
         return sqlite_schema.named(self._file)
+
+    def _scrub(self, unclean: int) -> None:
+        sqlite_schema.scrub(self._opened(), anew=unclean == sql_counters.ANEW)
+
+    def _reindex(self, connection: sa.Connection) -> None:
+        connection.exec_driver_sql("REINDEX")
 
     def _check(self, connection: sa.Connection) -> list[str]:
         found = (str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check"))

@@ -13,24 +13,33 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from scenepipe.errors import ArchiveError
+from scenepipe.memory import sql_counters
+from scenepipe.memory.sql_rebuild import rebuild
 from scenepipe.memory.sql_rows import is_damage
-from scenepipe.memory.sql_tables import META
+from scenepipe.memory.sql_tables import ENCOUNTERS, META
 
 APPLICATION_ID = 0x53434E50
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 60
 
 # A scene has a row per analysis, so its id is no key that a foreign key could name; the trigger stands for one.
+# Rows go only where a tombstone stands for their scene.
 _TRIGGERS = (
     """CREATE TRIGGER encounter_names_scene BEFORE INSERT ON encounters
-       WHEN NOT EXISTS (SELECT 1 FROM scenes WHERE id = NEW.scene_id)
+       WHEN NEW.kind <> 'forgotten' AND NOT EXISTS (SELECT 1 FROM scenes WHERE id = NEW.scene_id)
        BEGIN SELECT RAISE(ABORT, 'encounter names a scene that is not stored'); END""",
     *(
-        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} "
         "BEGIN SELECT RAISE(ABORT, 'the archive is append-only'); END"
         for table in ("scenes", "encounters")
-        for verb in ("UPDATE", "DELETE")
     ),
+    """CREATE TRIGGER scenes_no_delete BEFORE DELETE ON scenes
+       WHEN NOT EXISTS (SELECT 1 FROM encounters WHERE kind = 'forgotten' AND scene_id = OLD.id)
+       BEGIN SELECT RAISE(ABORT, 'the archive is append-only'); END""",
+    """CREATE TRIGGER encounters_no_delete BEFORE DELETE ON encounters
+       WHEN NOT EXISTS (SELECT 1 FROM encounters AS stone
+                        WHERE stone.kind = 'forgotten' AND stone.scene_id = OLD.scene_id AND stone.id <> OLD.id)
+       BEGIN SELECT RAISE(ABORT, 'the archive is append-only'); END""",
 )
 
 _PRAGMAS = (
@@ -40,6 +49,7 @@ _PRAGMAS = (
     "cache_size=-16384",
     "trusted_schema=OFF",
     "cell_size_check=ON",
+    "secure_delete=ON",
 )
 
 _MEANINGS = {
@@ -128,15 +138,49 @@ def prepare(engine: sa.Engine, path: Path) -> bool:
         for pragma in _PRAGMAS:
             connection.exec_driver_sql(f"PRAGMA {pragma}")
     with transaction(engine, "BEGIN") as connection:
-        new = _identify(connection, path)
+        version = _identify(connection, path)
     if not whole:
+        _refuse_old(version, path)
         return False
     _set_journal(engine, path)
-    if new:
+    if version < SCHEMA:
         with transaction(engine, "BEGIN IMMEDIATE") as connection:
-            if _identify(connection, path):
-                _create(connection)
+            _make(connection, _identify(connection, path))
     return True
+
+
+def _refuse_old(version: int, path: Path) -> None:
+    if version < SCHEMA:
+        raise ArchiveError(
+            f"archive {path}: it is damaged and has schema {version}, which cannot be upgraded as it is; export what is "
+            "readable with the scenepipe that wrote it, or restore a backup"
+        )
+
+
+def _make(connection: sa.Connection, version: int) -> None:
+    """Create the tables, or upgrade those of an older schema; another process may have done so meanwhile."""
+    if version == 0:
+        _create(connection)
+    elif version == 1:
+        _upgrade(connection)
+
+
+def scrub(engine: sa.Engine, *, anew: bool) -> None:
+    """Empty the journal, which keeps pages as they were; in the file ``secure_delete`` has overwritten what went.
+
+    Args:
+        anew: write the file anew, for one whose pages were split by a connection without ``secure_delete``: a split
+            then leaves a copy of the rows that moved.
+    """
+    with engine.connect() as connection:
+        if anew:
+            connection.exec_driver_sql("VACUUM")
+        busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").first()
+    if busy is not None and busy[0]:
+        raise ArchiveError(
+            "what was forgotten is gone from the archive, but another process still reads the journal that has its "
+            "bytes; close it and forget once more"
+        )
 
 
 def _readable(engine: sa.Engine, path: Path) -> bool:
@@ -165,13 +209,13 @@ def _complete(connection: sa.Connection, path: Path) -> bool:
     return path.stat().st_size >= pages * size or (log.exists() and log.stat().st_size > 0)
 
 
-def _identify(connection: sa.Connection, path: Path) -> bool:
-    """True for an empty file."""
+def _identify(connection: sa.Connection, path: Path) -> int:
+    """The schema of the file; 0 for an empty one."""
     application = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_schema").scalar_one()
     if application == 0 and version == 0 and tables == 0:
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise ArchiveError(
             f"archive {path}: the file belongs to another program (application_id {application}); "
@@ -182,9 +226,9 @@ def _identify(connection: sa.Connection, path: Path) -> bool:
             f"archive {path}: it was written by a newer scenepipe (schema {version}, this one knows {SCHEMA}); "
             "upgrade scenepipe"
         )
-    if version < SCHEMA:
+    if version < 1:
         raise ArchiveError(f"archive {path}: schema {version} is unknown; {_MEANINGS['SQLITE_CORRUPT']}")
-    return False
+    return int(version)
 
 
 def _set_journal(engine: sa.Engine, path: Path) -> None:
@@ -194,8 +238,33 @@ def _set_journal(engine: sa.Engine, path: Path) -> None:
         connection.exec_driver_sql(f"PRAGMA journal_mode={journal_mode(sqlite3.sqlite_version_info[:3])}")
 
 
+def _upgrade(connection: sa.Connection) -> None:
+    """Schema 1 to 2: encounters of kind ``read``, tombstones, facets, counters.
+
+    A table constraint of SQLite cannot be changed, so the encounters move to a new table. Symbols are derived anew.
+    """
+    for name in ("encounters_scene", "encounters_chat"):
+        connection.exec_driver_sql(f"DROP INDEX {name}")
+    for name in ("scenes_no_update", "scenes_no_delete"):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+    connection.exec_driver_sql("ALTER TABLE encounters RENAME TO encounters_1")
+    connection.exec_driver_sql("DROP TABLE symbols")
+    META.create_all(connection)
+    names = ENCOUNTERS.columns.keys()
+    old = sa.table("encounters_1", *map(sa.column, names))
+    connection.execute(sa.insert(ENCOUNTERS).from_select(names, sa.select(old)))
+    connection.exec_driver_sql("DROP TABLE encounters_1")
+    rebuild(connection)
+    sql_counters.write(connection, "unclean", sql_counters.ANEW)
+    _finish(connection)
+
+
 def _create(connection: sa.Connection) -> None:
     META.create_all(connection)
+    _finish(connection)
+
+
+def _finish(connection: sa.Connection) -> None:
     for trigger in _TRIGGERS:
         connection.exec_driver_sql(trigger)
     connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")

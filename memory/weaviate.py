@@ -13,13 +13,14 @@ from pydantic import Field, SecretStr
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.points import KINDS, Kind, Outage, Payload, Point, Search, Space, Where, tags, tags_of
+from scenepipe.memory.point_engine import KINDS, Kind, Outage, Payload, Point, Search, Space, Where
+from scenepipe.memory.points import tags, tags_of
 
 if TYPE_CHECKING:
     from weaviate import WeaviateClient
     from weaviate.collections import Collection
 
-VERSION = 1
+VERSION = 2
 OLDEST = (1, 31)
 
 _MARK = "scenepipe archive "
@@ -93,14 +94,17 @@ class WeaviateArchive(PointArchive):
 
 
 class WeaviateEngine:
-    """The collections of a prefix; see `scenepipe.memory.points.Engine`.
+    """The collections of a prefix; see `scenepipe.memory.point_engine.Engine`.
 
     An object has the properties ``tags`` (all that is filtered by), ``point`` (its id, to page by), ``terms`` (hashed
     symbols, for BM25), ``head`` (the payload as JSON, without the record) and ``record``.
     """
 
+    shared = True
+
     def __init__(self, options: WeaviateArchive) -> None:
         self.name = options.name
+        self.outdated = False
         self.options = options
         self._client: WeaviateClient | None = None
         self._spaces: set[str] = set()
@@ -144,6 +148,7 @@ class WeaviateEngine:
                 f"archive {self.name}: it was written by a newer scenepipe (version {mark.removeprefix(_MARK)}, this "
                 f"one knows {VERSION}); upgrade scenepipe"
             )
+        self.outdated = self.outdated or int(mark.removeprefix(_MARK)) < VERSION
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -161,6 +166,28 @@ class WeaviateEngine:
                 place = self._collection(kind)
                 list(threads.map(_create, [place] * len(points), [kind] * len(points), points))
 
+    def replace(self, kind: Kind, fresh: Sequence[Point]) -> None:
+        with self._named(), ThreadPoolExecutor(_THREADS) as threads:
+            for space in {point.vector[0] for point in fresh if point.vector}:
+                self._make_space(space)
+            place = self._collection(kind)
+            list(threads.map(_replace, [place] * len(fresh), [kind] * len(fresh), fresh))
+
+    def remove(self, scenes: Sequence[str], encounters: Sequence[str]) -> None:
+        """Remove objects, those that are gone already included."""
+        with self._named(), ThreadPoolExecutor(_THREADS) as threads:
+            for kind, ids in zip(KINDS, (scenes, encounters), strict=True):
+                list(threads.map(self._collection(kind).data.delete_by_id, ids))
+
+    def compact(self) -> None:
+        """The server does it in its own time; no answer has a removed object before."""
+
+    def mark_current(self) -> None:
+        with self._named():
+            for kind in KINDS:
+                self._collection(kind).config.update(description=f"{_MARK}{VERSION}")
+        self.outdated = False
+
     def _make_space(self, space: Space) -> None:
         from weaviate.classes.config import Configure, VectorDistances
 
@@ -176,6 +203,9 @@ class WeaviateEngine:
 
     def _refresh(self) -> None:
         self._spaces = set(self._collection("scenes").config.get().vector_config or ())
+
+    def tidy(self) -> None:
+        """The server does it."""
 
     # --- Reading -----------------------------------------------------------------------------------------------------
 
@@ -207,11 +237,11 @@ class WeaviateEngine:
                 return
             last = str(found.objects[-1].properties["point"])
 
-    def count(self, wheres: Sequence[Where]) -> list[int]:
+    def count(self, wheres: Sequence[Where], kind: Kind = "scenes") -> list[int]:
         """A server has no call for several counts, so they are asked for side by side."""
 
         def one(where: Where) -> int:
-            found = self._collection("scenes").aggregate.over_all(filters=_filter("scenes", where), total_count=True)
+            found = self._collection(kind).aggregate.over_all(filters=_filter(kind, where), total_count=True)
             return found.total_count or 0
 
         with self._named(), ThreadPoolExecutor(min(_THREADS, len(wheres))) as threads:
@@ -304,6 +334,18 @@ def _schema(name: str) -> dict[str, Any]:
 
 def _create(place: Collection[Any, Any], kind: Kind, point: Point) -> None:
     """One object, unless it is there already."""
+    properties, vector = _object(kind, point)
+    with _may_exist():
+        place.data.insert(properties, uuid=point.id, vector=vector)
+
+
+def _replace(place: Collection[Any, Any], kind: Kind, point: Point) -> None:
+    properties, vector = _object(kind, point)
+    place.data.replace(point.id, properties, vector=vector)
+
+
+def _object(kind: Kind, point: Point) -> tuple[dict[str, Any], dict[str, list[float]] | None]:
+    """Properties and vectors of a point."""
     head = {name: value for name, value in point.payload.items() if name != "json"}
     properties = {
         "tags": tags(kind, point.payload),
@@ -312,9 +354,7 @@ def _create(place: Collection[Any, Any], kind: Kind, point: Point) -> None:
         "head": json.dumps(head, ensure_ascii=False),
         "record": point.payload["json"],
     }
-    vector = {_vector(point.vector[0]): point.vector[1]} if point.vector else None
-    with _may_exist():
-        place.data.insert(properties, uuid=point.id, vector=vector)
+    return properties, {_vector(point.vector[0]): point.vector[1]} if point.vector else None
 
 
 @contextlib.contextmanager

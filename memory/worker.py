@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from scenepipe.contracts import Appended, Encounter, Hit, Query, Verification
+from scenepipe.contracts import Appended, Encounter, Forgotten, Hit, Neighbour, Query, Verification
 from scenepipe.errors import ArchiveError
 from scenepipe.scene import Hypertoken, Scene
 
 R = TypeVar("R")
 
+_LOG = logging.getLogger("scenepipe.memory")
 PAGE = 200
 
 
@@ -72,7 +75,20 @@ class WorkerArchive(ABC):
     def _encounters(self, scene_ids: Sequence[str] | None) -> tuple[Encounter, ...]: ...
 
     @abstractmethod
+    def _chat(self, name: str, namespace: str) -> tuple[Encounter, ...]: ...
+
+    @abstractmethod
     def _hypertokens(self, namespace: str) -> tuple[Hypertoken, ...]: ...
+
+    @abstractmethod
+    def _neighbours(self, symbols: Sequence[str], namespace: str, limit: int) -> tuple[Neighbour, ...]: ...
+
+    @abstractmethod
+    def _forget(self, scene_ids: Sequence[str], at: datetime) -> Forgotten:
+        """Remove scenes and their encounters, tombstones first; gone from disk when this returns."""
+
+    @abstractmethod
+    def _rebuild(self) -> int: ...
 
     @abstractmethod
     def _index(self) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -87,6 +103,9 @@ class WorkerArchive(ABC):
 
     @abstractmethod
     def _verify(self) -> Verification: ...
+
+    def _tidy(self) -> None:  # noqa: B027  (most stores have nothing to tidy)
+        """Housekeeping after a write was acknowledged; later calls wait for it."""
 
     def _guarded(self, function: Callable[..., R], *args: Any) -> R:
         """Run one of the above; the place where a store turns its client's errors into `ArchiveError`."""
@@ -145,6 +164,10 @@ class WorkerArchive(ABC):
             tickets, self._waiting = self._waiting, []
         if tickets:
             self._commit(tickets)
+            try:
+                self._guarded(self._tidy)
+            except ArchiveError as error:
+                _LOG.warning("%s", error)  # nobody waits for it, and what was written is written
 
     def _commit(self, tickets: Sequence[_Ticket]) -> None:
         try:
@@ -159,6 +182,22 @@ class WorkerArchive(ABC):
             return
         for ticket, result in zip(tickets, results, strict=True):
             ticket.done.set_result(result)
+
+    async def forget(self, scene_ids: Sequence[str], *, at: datetime) -> Forgotten:
+        """Remove scenes with their encounters; a tombstone for each stays.
+
+        Raises:
+            ArchiveError: the store cannot be written. Forgetting again goes on where this stopped.
+        """
+        return await self._work(self._forget, scene_ids, at)
+
+    async def rebuild(self) -> int:
+        """Make everything derived anew from the stored records that can be read; how many scenes were.
+
+        Raises:
+            ArchiveError: the store cannot be written, or is damaged.
+        """
+        return await self._work(self._rebuild)
 
     # --- Reading -----------------------------------------------------------------------------------------------------
 
@@ -182,9 +221,23 @@ class WorkerArchive(ABC):
         """
         return await self._work(self._encounters, scene_ids)
 
+    async def chat(self, name: str, *, namespace: str = "default") -> Sequence[Encounter]:
+        """Every encounter of one chat, oldest first.
+
+        Raises:
+            ArchiveError: one of them is damaged; names it.
+        """
+        return await self._work(self._chat, name, namespace)
+
     async def hypertokens(self, namespace: str = "default") -> Sequence[Hypertoken]:
-        """Chains that are the linkage of two scenes or more, commonest first."""
+        """Chains that scenes have again and again, those that save most first."""
         return await self._work(self._hypertokens, namespace)
+
+    async def neighbours(
+        self, symbols: Sequence[str], *, namespace: str = "default", limit: int = 10
+    ) -> Sequence[Neighbour]:
+        """Symbols that stand in scenes with these, strongest first; see `scenepipe.memory.neighbours`."""
+        return await self._work(self._neighbours, symbols, namespace, limit)
 
     async def export(self) -> AsyncIterator[Scene | Encounter]:
         """Every analysis of every scene, then every encounter, in the order of their ids, as of this moment.

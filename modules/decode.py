@@ -7,6 +7,7 @@ the receipt of what actually spoke.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -17,10 +18,13 @@ from scenepipe import events as ev
 from scenepipe.choose import parts_of, score_of
 from scenepipe.contracts import Backend, Context, Request, Sampling
 from scenepipe.errors import BackendError
+from scenepipe.fitting import fitting, newest
 from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan
-from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, prompt_sha256
-from scenepipe.scene import AdapterReceipt, Candidate, Receipt, Reply, Scene, Segment, Usage
+from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, echo_line, one_line, prompt_sha256, turn_line
+from scenepipe.scene import AdapterReceipt, Candidate, Echo, Receipt, Reply, Scene, Segment, Turn, Usage
 
+_FOLDERS = re.compile(r".*[/\\](?=.)", re.DOTALL)
+_LONGEST_NAME = 60
 EMPTY_TRIES = 3
 """Draws with new seeds before an empty reply is an error: a small base may end at once on one seed in some hundred."""
 
@@ -38,8 +42,9 @@ class Decode:
         min_p: tokens less likely than this share of the likeliest are left out.
         repeat_penalty: 1 switches it off; well above 1.05 breaks Russian word endings.
         candidates: replies drawn in one batch; the best by `scenepipe.choose` is kept, nothing streams before that.
-        echoes: recalled scenes named in the prompt, at most.
-        echo_tokens: tokens that they may take together.
+        echoes: recalled scenes named in the prompt, at most; a part of a document with the name of its source.
+        echo_tokens: tokens that their lines may take together; one that is longer is cut at a word.
+        turn_tokens: tokens that the lines of the chat's earlier turns may take together; the oldest go first.
         seed: of the first candidate; drawn at random when not given, and written into the receipt.
         stop: strings that end a reply, besides the template's own.
         json_schema: the reply must be JSON of this schema.
@@ -65,6 +70,7 @@ class Decode:
         candidates: Annotated[int, Field(ge=1, le=32)] = 1,
         echoes: Annotated[int, Field(ge=0, le=10)] = 1,
         echo_tokens: Annotated[int, Field(ge=1)] = 48,
+        turn_tokens: Annotated[int, Field(ge=0)] = 192,
         seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None,
         stop: list[str] | None = None,
         json_schema: dict[str, Any] | None = None,
@@ -78,6 +84,7 @@ class Decode:
         self.candidates = candidates
         self.echoes = echoes
         self.echo_tokens = echo_tokens
+        self.turn_tokens = turn_tokens
         self.seed = seed
         self.stop = tuple(stop or ())
         self.json_schema = json_schema
@@ -92,7 +99,7 @@ class Decode:
             registers=ctx.registers,
             can=backend.capabilities.mixtures,
         )
-        prompt = _prompt(scene, await self._fitting_echoes(scene, backend))
+        prompt = _prompt(scene, await self._fitting_echoes(scene, backend), await self._fitting_turns(scene, backend))
         request = Request(
             prompt=prompt.render(),
             plan=what,
@@ -108,10 +115,11 @@ class Decode:
         return scene.with_(reply=reply)
 
     def preview(self, scene: Scene, ctx: Context) -> dict[str, Any]:
-        """What would be sent: the plan and the prompt. Echoes may still be cut to ``echo_tokens``."""
+        """What would be sent: the plan and the prompt. Echoes and turns may still be cut to their tokens."""
         asked = scene.registers or Mixture()
         what = plan(asked, mode=self.mode, step=self.mixture_step, registers=ctx.registers, can=(self.mode,))
-        prompt = _prompt(scene, _echo_texts(scene, self.echoes))
+        echoes = [_told(echo, echo.text) for echo in _others(scene)[: self.echoes]]
+        prompt = _prompt(scene, echoes, _said(scene.turns or ()) if self.turn_tokens else ())
         return {
             "mixture": {
                 "mode": what.mode,
@@ -126,13 +134,38 @@ class Decode:
         }
 
     async def _fitting_echoes(self, scene: Scene, backend: Backend) -> list[str]:
-        left, kept = self.echo_tokens, []
-        for text in _echo_texts(scene, self.echoes):
-            left -= await backend.count(text)
-            if left < 0:
+        """The strongest echoes whole, the first that is too long cut."""
+
+        left, kept, language = self.echo_tokens, [], _language(scene)
+        for echo in _others(scene)[: self.echoes]:
+
+            async def count(text: str, echo: Echo = echo) -> int:
+                return await backend.count(echo_line(_told(echo, text), language) + "\n")
+
+            shown = await fitting(echo.text, left, count)
+            if shown is not None:
+                left -= await count(shown)
+                kept.append(_told(echo, shown))
+            if shown != echo.text:
                 break
-            kept.append(text)
         return kept
+
+    async def _fitting_turns(self, scene: Scene, backend: Backend) -> list[str]:
+        """The newest turns whole; where not even the last one fits, its text and its reply are cut to half each."""
+
+        async def count(text: str) -> int:
+            return await backend.count(turn_line(text, language) + "\n")
+
+        async def cost(turn: Turn) -> int:
+            return sum([await count(text) for text in _said([turn])])
+
+        turns, language = scene.turns or (), _language(scene)
+        whole = await newest(turns, self.turn_tokens, cost)
+        if whole or not turns:
+            return _said(whole)
+        said = _said(turns[-1:])
+        shown = [await fitting(text, self.turn_tokens // len(said), count) for text in said]
+        return [text for text in shown if text is not None]
 
     async def _draw(self, scene: Scene, request: Request, backend: Backend, ctx: Context) -> list[_Drawn]:
         """Candidates, best first."""
@@ -142,7 +175,7 @@ class Decode:
         seeds = [(first + n) % 2**31 for n in range(self.candidates)]
         results = await _together([self._one(request, seed, backend, ctx, scene.id, loud=False) for seed in seeds])
         language = scene.language.code if scene.language else "und"
-        chain = scene.linkage.chain if scene.linkage else ()
+        chain = scene.linkage.unfolds if scene.linkage else ()
         drawn = []
         for result in results:
             parts = await asyncio.to_thread(
@@ -219,18 +252,35 @@ async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: 
     return _Drawn("".join(texts).rstrip(), request.seed, finish, usage)
 
 
-def _prompt(scene: Scene, echoes: Sequence[str]) -> ScenePrompt:
+def _prompt(scene: Scene, echoes: Sequence[str], turns: Sequence[str]) -> ScenePrompt:
     return ScenePrompt(
         text=scene.text,
-        language=scene.language.code if scene.language else "und",
-        linkage=scene.linkage.chain if scene.linkage else (),
+        language=_language(scene),
+        linkage=scene.linkage.unfolds if scene.linkage else (),
         echoes=echoes,
+        turns=turns,
     )
 
 
-def _echo_texts(scene: Scene, most: int) -> list[str]:
-    """Texts of the strongest echoes other than the scene itself."""
-    return [echo.text for echo in scene.echoes or () if echo.scene_id != scene.id][:most]
+def _language(scene: Scene) -> str:
+    return scene.language.code if scene.language else "und"
+
+
+def _others(scene: Scene) -> list[Echo]:
+    """Echoes other than the scene itself and what its chat's turns say already, strongest first."""
+    told = {scene.id, *(turn.scene_id for turn in scene.turns or ())}
+    return [echo for echo in scene.echoes or () if echo.scene_id not in told]
+
+
+def _told(echo: Echo, text: str) -> str:
+    """The text of an echo; what was read begins with the name of its source, without the folders it lies in."""
+    if echo.source is None:
+        return text
+    return f"{one_line(_FOLDERS.sub('', echo.source))[:_LONGEST_NAME]}: {text}"
+
+
+def _said(turns: Sequence[Turn]) -> list[str]:
+    return [text for turn in turns for text in (turn.text, turn.reply) if text]
 
 
 def _receipt(backend: Backend, ctx: Context, what: Plan, request: Request, drawn: Sequence[_Drawn]) -> Receipt:

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 from scenepipe.analysis.reading import read_text, warm_up
 from scenepipe.contracts import Context, Resources
 from scenepipe.errors import ConfigError, Fault, ModelError
+from scenepipe.folding.known import Known
 from scenepipe.scene import Piece, Scene
 
 
 class HFTokenizer:
-    """Text to language, pieces and symbols.
+    """Text to language, pieces, symbols and hypertokens.
 
-    ``Piece.text`` is the piece's surface, a slice of the original text; special tokens are not added.
+    ``Piece.text`` is the piece's surface, a slice of the original text; special tokens are not added. Hypertokens as in
+    `SentencePieceTokenizer`.
 
     Args:
         path: a ``tokenizer.json``, or a folder that has one.
@@ -27,6 +29,7 @@ class HFTokenizer:
 
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset({"language", "pieces", "symbols", "hypertokens"})
+    uses: ClassVar[frozenset[str]] = frozenset({"archive"})
     requires: ClassVar[dict[str, str]] = {"tokenizers": "transformers"}
     version: ClassVar[str] = "1"
 
@@ -34,6 +37,7 @@ class HFTokenizer:
         if batch_size < 1:
             raise ConfigError([Fault("batch_size", f"{batch_size} was given; it must be at least 1")], "hf-tokenizer")
         self.batch_size = batch_size
+        self._known = Known()
         self._path = Path(path).expanduser()
         self._tokenizer: Any = None
 
@@ -57,16 +61,19 @@ class HFTokenizer:
         warm_up()
 
     def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
-        """Each scene with its pieces and symbols."""
+        """Each scene with its pieces and symbols.
+
+        Raises:
+            ArchiveError: the archive cannot be read.
+        """
         if self._tokenizer is None:
             self.open(ctx.resources)
-        return [self._read(scene) for scene in scenes]
-
-    def _read(self, scene: Scene) -> Scene:
-        reading = read_text(scene.text)
-        return scene.with_(
-            language=reading.language, symbols=reading.symbols, pieces=self._pieces(scene.text), hypertokens=()
-        )
+        texts = [read_text(scene.text) for scene in scenes]
+        found = self._known.read(scenes, [text.symbols for text in texts], ctx)
+        return [
+            scene.with_(language=text.language, pieces=self._pieces(scene.text), **own._asdict())
+            for scene, text, own in zip(scenes, texts, found, strict=True)
+        ]
 
     def _pieces(self, text: str) -> tuple[Piece, ...]:
         coded = self._tokenizer.encode(text, add_special_tokens=False)
@@ -74,3 +81,7 @@ class HFTokenizer:
             Piece(id=number, text=text[start:end], span=(start, end))
             for number, (start, end) in zip(coded.ids, coded.offsets, strict=True)
         )
+
+    def count(self, text: str) -> int:
+        """Pieces of a text; the stage has to be open."""
+        return len(self._tokenizer.encode(text, add_special_tokens=False).ids)

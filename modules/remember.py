@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from scenepipe.contracts import Appended, Archive, Context, Encounter, EncounterKind
+from scenepipe.graph import link_id
 from scenepipe.recall import archived, operation_id
-from scenepipe.scene import Scene
+from scenepipe.scene import Reply, Scene
 
 _LOG = logging.getLogger("scenepipe.remember")
 
 
 class Remember:
     """Appends the scene and its encounters to the archive; writing the same row of the same run twice adds nothing.
+
+    In a chat each encounter names the one that it follows (`scenepipe.chats`). A reply that is given once more (``regenerate``
+    of the scene's origin) is remembered beside the others; its text was met before and is not met again.
 
     The write is not the caller's to cancel: a stream that is abandoned here is still remembered, and a write that
     fails after that is logged, since nobody waits for its error.
@@ -51,10 +55,30 @@ async def _write(archive: Archive, scene: Scene, encounters: list[Encounter]) ->
 
 
 def _encounters(scene: Scene, ctx: Context) -> list[Encounter]:
-    found = [_encounter(scene, ctx, "met", {})]
+    origin = scene.origin
+    met = _encounter(scene, ctx, "met", {} if origin.parent is None else {"parent": origin.parent})
+    again = origin.parent if origin.regenerate else None
+    found = [met] if again is None else []
     if scene.reply is not None:
-        receipt = scene.reply.receipt.model_dump(mode="json")
-        found.append(_encounter(scene, ctx, "spoken", {"text": scene.reply.text, "receipt": receipt}))
+        found.append(_spoken(scene, scene.reply, again or met.id, ctx))
+    return found + _echo_links(scene, ctx)
+
+
+def _spoken(scene: Scene, reply: Reply, met: str, ctx: Context) -> Encounter:
+    data: dict[str, object] = {"text": reply.text, "receipt": reply.receipt.model_dump(mode="json")}
+    return _encounter(scene, ctx, "spoken", data if scene.origin.chat is None else data | {"parent": met})
+
+
+def _echo_links(scene: Scene, ctx: Context) -> list[Encounter]:
+    """That this scene called others back: once for each of them, however often it does.
+
+    The other is named by its id alone, so that nothing of its text stays here when it is forgotten.
+    """
+    found = []
+    for echo in scene.echoes or ():
+        if echo.scene_id != scene.id:
+            link = _encounter(scene, ctx, "linked", {"relation": "echo", "to": echo.scene_id, "score": echo.score})
+            found.append(link.model_copy(update={"id": link_id(scene.id, "echo", echo.scene_id)}))
     return found
 
 

@@ -1,9 +1,13 @@
-"""``render``: the scene in other forms: text, symbol, emoji, Δ-answer.
+"""``render``: the scene in other forms: text, symbol, hypertoken, emoji, Δ-answer, formula.
 
 * text: what was said; without a reply, the text itself
 * symbol: the linkage joined, ``дрожьтишинавход``
 * emoji: each register's emoji once per 0.2 of its weight (at least once), then a face for valence and arousal
+* hypertoken: the name that the archive knows the linkage by, since scenes had it again and again; empty without one
+* unfolded: the earlier text that a hypertoken called by name stands for, exactly as it was; empty without one
 * delta: the Δ-answer, the scene's address and what was unfolded there: ``Δ41@c1 (дрожь, порог) ⟶ дрожь → тишина → вход``
+* formula: the address as its registers' symbols by weight, what is left for the base model, and what they unfold:
+  ``Δ41@c1 = 0.5♥ + 0.3∴ + 0.2 · (дрожь → тишина → вход)``; the same line again for a scene that was stored
 """
 
 from __future__ import annotations
@@ -12,10 +16,12 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 from scenepipe.contracts import Context
+from scenepipe.folding.named import named
+from scenepipe.folding.recalled import called, name_of
 from scenepipe.register import Register
 from scenepipe.scene import Emotion, Scene
 
-Form = Literal["text", "symbol", "emoji", "delta"]
+Form = Literal["text", "symbol", "hypertoken", "unfolded", "emoji", "delta", "formula"]
 
 EMOJI_STEP = 0.2
 FACES: Mapping[tuple[int, int], str] = {
@@ -40,10 +46,19 @@ class Render:
 
     def __init__(self, *, forms: tuple[Form, ...] = ("text", "symbol", "emoji", "delta")) -> None:
         self.forms = forms
+        self.uses = frozenset({"archive"}) if "hypertoken" in forms else frozenset()
 
     async def run(self, scene: Scene, ctx: Context) -> Scene:
-        """Write one output per form."""
-        return scene.with_(outputs={form: _FORMS[form](scene, ctx.registers) for form in self.forms})
+        """Write one output per form.
+
+        Raises:
+            ArchiveError: the archive cannot be read.
+        """
+        outputs = {form: _FORMS[form](scene, ctx.registers) for form in self.forms}
+        if outputs.get("hypertoken") == "" and scene.linkage is not None and ctx.resources.archive is not None:
+            known = await ctx.archive.hypertokens(scene.origin.namespace)
+            outputs["hypertoken"] = name_of(scene.linkage.chain, known) or ""
+        return scene.with_(outputs=dict(outputs))
 
 
 def _text(scene: Scene, registers: Mapping[str, Register]) -> str:
@@ -52,6 +67,18 @@ def _text(scene: Scene, registers: Mapping[str, Register]) -> str:
 
 def _symbol(scene: Scene, registers: Mapping[str, Register]) -> str:
     return scene.linkage.joined if scene.linkage is not None else ""
+
+
+def _hypertoken(scene: Scene, registers: Mapping[str, Register]) -> str:
+    """As far as the text itself calls it; the archive is asked for any other."""
+    chain = scene.linkage.chain if scene.linkage is not None else ()
+    return name_of(chain, scene.hypertokens or ()) or ""
+
+
+def _unfolded(scene: Scene, registers: Mapping[str, Register]) -> str:
+    tokens = named(scene)
+    others = (echo for echo in scene.echoes or () if echo.scene_id != scene.id)
+    return next((echo.text for echo in others if tokens and not called(echo.text, tokens)), "")
 
 
 def _emoji(scene: Scene, registers: Mapping[str, Register]) -> str:
@@ -82,9 +109,32 @@ def _delta(scene: Scene, registers: Mapping[str, Register]) -> str:
     return f"{address} ⟶ {chain}" if chain else address
 
 
+def _formula(scene: Scene, registers: Mapping[str, Register]) -> str:
+    return formula(scene, {name: register.symbol for name, register in registers.items()})
+
+
+def formula(scene: Scene, symbols: Mapping[str, str]) -> str:
+    """The scene in one line, from what an archive stores of it.
+
+    Args:
+        symbols: a register's one character by its name; a register without one is named.
+    """
+    weights = scene.registers.weights if scene.registers is not None else {}
+    spoken = {name: weight for name, weight in weights.items() if weight > 0}
+    left = 1.0 - sum(spoken.values())
+    parts = [f"{weight:g}{symbols.get(name, name)}" for name, weight in spoken.items()]
+    parts += [f"{round(left, 4):g}"] if round(left, 4) > 0 else []
+    chain = " → ".join(scene.linkage.chain) if scene.linkage is not None else ""
+    said = " + ".join(parts) + (f" · ({chain})" if chain else "")
+    return f"{scene.delta or 'Δ?'} = {said}"
+
+
 _FORMS: dict[Form, Callable[[Scene, Mapping[str, Register]], str]] = {
     "text": _text,
     "symbol": _symbol,
+    "hypertoken": _hypertoken,
+    "unfolded": _unfolded,
     "emoji": _emoji,
     "delta": _delta,
+    "formula": _formula,
 }

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from scenepipe.analysis.builder import SceneBuilder, SceneText
-from scenepipe.contracts import Context, Resources
+from scenepipe.analysis.cooccurrence import MOST_NEIGHBOURS, Beside, asked, beside, keys_of
+from scenepipe.analysis.lexicon import Lexicon
+from scenepipe.contracts import Archive, Context, Resources
 from scenepipe.errors import ConfigError, Fault
+from scenepipe.folding.named import spoken_back
 from scenepipe.scene import Language, Scene
 
 MOST_ASSOCIATIONS = 12
@@ -17,7 +20,9 @@ class RuleScene:
     """Language and symbols to hyperscene, linkage, rhythm, emotion, tension, field and Δ-code.
 
     With an encoder, associations look at the whole text and there is a Δ-code; without one, both come from words alone
-    and ``delta`` stays unknown.
+    and ``delta`` stays unknown. With an archive, what stood beside the text's symbols in two or more earlier scenes of the
+    namespace is associated too (origin ``archive``); the Δ-code never hangs on it. A text that calls a hypertoken by name
+    has its chain for a linkage.
 
     Args:
         associations: associated symbols in the hyperscene, 0 to 12; the linkage draws on them.
@@ -34,6 +39,7 @@ class RuleScene:
         {"hyperscene", "linkage", "rhythm", "emotion", "tension", "field", "delta", "analysis"}
     )
     needs: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    uses: ClassVar[frozenset[str]] = frozenset({"archive"})
     requires: ClassVar[dict[str, str]] = {}
     version: ClassVar[str] = "1"
 
@@ -79,13 +85,40 @@ class RuleScene:
         )
 
     def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
-        """Each scene with its reading; the encoder is called once for all."""
+        """Each scene with its reading; the encoder is called once for all.
+
+        Raises:
+            ArchiveError: the archive cannot be read.
+        """
         if self._builder is None:
             self.open(ctx.resources)
         assert self._builder is not None
+        found = self._beside(scenes, ctx)
         items = [
-            SceneText(text=scene.text, language=scene.language or Language(), symbols=scene.symbols or ())
-            for scene in scenes
+            SceneText(scene.text, scene.language or Language(), scene.symbols or (), beside)
+            for scene, beside in zip(scenes, found, strict=True)
         ]
         readings = self._builder.read(items)
-        return [scene.with_(**vars(reading)) for scene, reading in zip(scenes, readings, strict=True)]
+        return [spoken_back(scene.with_(**vars(reading))) for scene, reading in zip(scenes, readings, strict=True)]
+
+    def _beside(self, scenes: Sequence[Scene], ctx: Context) -> list[tuple[Beside, ...]]:
+        archive = ctx.resources.archive
+        if archive is None or self._associations == 0:
+            return [()] * len(scenes)
+        assert self._builder is not None
+        return ctx.wait(_all_beside(archive, scenes, self._builder.lexicon))
+
+
+async def _all_beside(archive: Archive, scenes: Sequence[Scene], lexicon: Lexicon) -> list[tuple[Beside, ...]]:
+    return [await _beside_of(archive, scene, lexicon) for scene in scenes]
+
+
+async def _beside_of(archive: Archive, scene: Scene, lexicon: Lexicon) -> tuple[Beside, ...]:
+    """What the archive has met beside the scene's strongest symbols."""
+    symbols, space = scene.symbols or (), scene.origin.namespace
+    found = [
+        (symbol, await archive.neighbours(keys_of(symbol, lexicon), namespace=space, limit=MOST_NEIGHBOURS))
+        for symbol in asked(symbols)
+    ]
+    code = scene.language.code if scene.language is not None else "und"
+    return beside(found, symbols, code if code != "und" else "en", lexicon)

@@ -9,16 +9,18 @@ from typing import Any, ClassVar
 from scenepipe.analysis.reading import read_text, warm_up
 from scenepipe.contracts import Context, Resources
 from scenepipe.errors import ConfigError, Fault, ModelError
+from scenepipe.folding.known import Known
 from scenepipe.scene import Piece, Scene, Span
 
 SPACE = "\u2581"
 
 
 class SentencePieceTokenizer:
-    """Text to language, pieces and symbols.
+    """Text to language, pieces, symbols and hypertokens.
 
     ``Piece.text`` is the piece's surface, a slice of the original text. Bytes that together spell one character share
-    its span.
+    its span. With an archive, its hypertokens are found by name and by their chain; a joined name unfolds to the symbols
+    of its chain (origin ``archive``).
 
     Args:
         model: a SentencePiece ``.model``; the pipeline's model has its own otherwise.
@@ -31,6 +33,7 @@ class SentencePieceTokenizer:
     reads: ClassVar[frozenset[str]] = frozenset()
     writes: ClassVar[frozenset[str]] = frozenset({"language", "pieces", "symbols", "hypertokens"})
     needs: frozenset[str] = frozenset({"model"})
+    uses: ClassVar[frozenset[str]] = frozenset({"archive"})
     requires: ClassVar[dict[str, str]] = {}
     version: ClassVar[str] = "1"
 
@@ -38,6 +41,7 @@ class SentencePieceTokenizer:
         if batch_size < 1:
             raise ConfigError([Fault("batch_size", f"{batch_size} was given; it must be at least 1")], "sentencepiece")
         self.batch_size = batch_size
+        self._known = Known()
         self._model = model
         self._vocabulary: Any = None
         if model is not None:
@@ -62,16 +66,19 @@ class SentencePieceTokenizer:
         warm_up()
 
     def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
-        """Each scene with its pieces and symbols."""
+        """Each scene with its pieces and symbols.
+
+        Raises:
+            ArchiveError: the archive cannot be read.
+        """
         if self._vocabulary is None:
             self.open(ctx.resources)
-        return [self._read(scene) for scene in scenes]
-
-    def _read(self, scene: Scene) -> Scene:
-        reading = read_text(scene.text)
-        return scene.with_(
-            language=reading.language, symbols=reading.symbols, pieces=self._pieces(scene.text), hypertokens=()
-        )
+        texts = [read_text(scene.text) for scene in scenes]
+        found = self._known.read(scenes, [text.symbols for text in texts], ctx)
+        return [
+            scene.with_(language=text.language, pieces=self._pieces(scene.text), **own._asdict())
+            for scene, text, own in zip(scenes, texts, found, strict=True)
+        ]
 
     def _pieces(self, text: str) -> tuple[Piece, ...]:
         coded = self._vocabulary.encode(text, return_type="offset_mapping")
@@ -80,6 +87,10 @@ class SentencePieceTokenizer:
             Piece(id=number, text=text[span[0] : span[1]], span=span)
             for number, span in zip(coded["ids"], spans, strict=True)
         )
+
+    def count(self, text: str) -> int:
+        """Pieces of a text; the stage has to be open."""
+        return len(self._vocabulary.encode(text))
 
     def _path(self, resources: Resources) -> Path:
         if self._model is not None:

@@ -8,13 +8,16 @@ and they become its JSON Schema. A constructor only keeps its options; heavy wor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import concurrent.futures
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scenepipe.errors import DeadlineError
+from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.mixture import Mixture, MixtureMode, Plan
 from scenepipe.scene import Hypertoken, Scene, TokenScore, Usage
 
@@ -122,6 +125,7 @@ class Context:
         self.deadline = deadline
         self.budget = budget or Budget()
         self._backend_ready = backend_ready
+        self._loop = _running_loop()
 
     @property
     def archive(self) -> Archive:
@@ -143,6 +147,54 @@ class Context:
         assert self.resources.backend is not None, "checked when the pipeline was built"
         return self.resources.backend
 
+    def wait(self, awaitable: Awaitable[R]) -> R:
+        """Block this worker thread until the pipeline's loop has run the awaitable: how ``run_batch`` asks the archive.
+
+        A context that was made outside of a loop runs it in this thread.
+
+        Raises:
+            DeadlineError: the scene's time ran out first; the awaitable is cancelled.
+            BackendError: the loop was closed meanwhile.
+            RuntimeError: this is the loop's own thread, which would wait for itself; ``await`` there.
+        """
+        if self._loop is not None and self._loop is _running_loop():
+            _discard(awaitable)
+            raise RuntimeError("ctx.wait blocks, and this is the event loop's own thread; await there instead")
+        if self._loop is None:
+            return asyncio.run(_awaited(awaitable))
+        coroutine = _awaited(awaitable)
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        while not concurrent.futures.wait([future], self._patience()).done:
+            if self._loop.is_closed():
+                _discard(coroutine, awaitable)
+                raise BackendError("the pipeline was closed while a stage waited for its archive")
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                future.cancel()
+                raise DeadlineError("the scene's time ran out while a stage waited for its archive; raise deadline_s")
+        return future.result()
+
+    def _patience(self) -> float:
+        """Seconds until the deadline, at most one: a loop that is closed wakes nobody."""
+        return 1.0 if self.deadline is None else min(1.0, max(0.0, self.deadline - time.monotonic()))
+
+
+async def _awaited(awaitable: Awaitable[R]) -> R:
+    return await awaitable
+
+
+def _discard(*awaitables: Awaitable[Any]) -> None:
+    """Coroutines that nobody will run say so unless they are closed."""
+    for each in awaitables:
+        if inspect.iscoroutine(each):
+            each.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
 
 @runtime_checkable
 class Stage(Protocol):
@@ -153,6 +205,7 @@ class Stage(Protocol):
     * ``name`` of the stage in messages (the registered name otherwise); ``version`` for fingerprints
     * ``needs``: subset of ``{"backend", "archive", "encoder", "model"}``; a pipeline without a needed backend or
       archive is refused, an encoder or model is opened where the pipeline has one
+    * ``uses``: subset of ``{"archive"}``: opened where the pipeline has one, not missed where it has none
     * ``requires``: import name -> extra, for packages that may be missing
     * ``explains = False``: left out of `Pipeline.explain` (it calls the model or writes)
     * ``open(resources)``: heavy work, run once in a worker thread; ``aclose()``: async, undo it
@@ -281,7 +334,10 @@ class Backend(Protocol):
 
 # --- Archive ---------------------------------------------------------------------------------------------------------
 
-EncounterKind = Literal["met", "spoken", "linked", "forgotten"]
+EncounterKind = Literal["met", "spoken", "read", "linked", "forgotten"]
+"""``met``: a person said it. ``spoken``: what was answered. ``read``: a part of a document, ``data`` has source and span.
+``linked``: one scene led to another. ``forgotten``: the tombstone of a scene that was removed."""
+Measure = Literal["valence", "arousal", "dominance", "tension"]
 
 
 class Encounter(Value):
@@ -301,7 +357,12 @@ class Encounter(Value):
 
 
 class Query(Value):
-    """What to recall. Structure decides, words and vector propose."""
+    """What to recall. Structure decides, words and vector propose; filters only leave out and never raise a score.
+
+    ``chat``, ``kinds``, ``since`` and ``until`` (both inclusive) hold together for one encounter of a scene. ``registers``
+    are names, one of which is in the scene's mixture; ``codes`` are Δ-codes with their codebook (``Δ41@c1``); ``ranges``
+    are inclusive bounds; a scene in which the figure is unknown is left out.
+    """
 
     namespace: str = "default"
     scene_id: str | None = None
@@ -311,6 +372,12 @@ class Query(Value):
     vector: bytes | None = None
     encoder: str | None = None
     chat: str | None = None
+    kinds: tuple[EncounterKind, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    registers: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
+    ranges: dict[Measure, tuple[float, float]] = {}
     exclude: tuple[str, ...] = ()
     limit: Annotated[int, Field(ge=1, le=1000)] = 10
 
@@ -330,6 +397,27 @@ class Appended(Value):
     encounters: int
 
 
+class Forgotten(Value):
+    """What was removed: scenes, and the encounters that named them."""
+
+    scenes: int
+    encounters: int
+
+
+class Neighbour(Value):
+    """A symbol that stands in scenes together with one that was asked for.
+
+    ``together`` of the ``count`` scenes that have it; ``score`` is normalised pointwise mutual information (Bouma 2009),
+    cut to 0..1. A scene counts once for each of its stored analyses. Of a very common symbol some thousand scenes are
+    looked at.
+    """
+
+    key: str
+    together: int
+    count: int
+    score: float
+
+
 class Verification(Value):
     """Result of reading the whole archive: counts, and every fault found."""
 
@@ -342,7 +430,7 @@ class Archive(Protocol):
     """Two append-only collections: scenes (id = content) and encounters (id = operation).
 
     Everything else is derived. Writes are idempotent; a scene is written before its encounter. Reading never writes.
-    Optional: ``requires`` (import name -> extra).
+    Only a tombstone removes: `forget` writes one, an import may bring one. Optional: ``requires`` (import name -> extra).
     """
 
     async def open(self) -> None: ...
@@ -359,7 +447,34 @@ class Archive(Protocol):
         """Oldest first; all of them for None."""
         ...
 
-    async def hypertokens(self) -> Sequence[Hypertoken]: ...
+    async def chat(self, name: str, *, namespace: str = "default") -> Sequence[Encounter]:
+        """Every encounter of one chat, oldest first."""
+        ...
+
+    async def hypertokens(self, namespace: str = "default") -> Sequence[Hypertoken]:
+        """Repeated chains, those that save most first."""
+        ...
+
+    async def neighbours(
+        self, symbols: Sequence[str], *, namespace: str = "default", limit: int = 10
+    ) -> Sequence[Neighbour]:
+        """Symbols of the texts that these (keys with polarity) stand in, strongest first, without these themselves.
+
+        What was associated with a text, and stands in its linkage alone, does not count: it would strengthen itself.
+        """
+        ...
+
+    async def forget(self, scene_ids: Sequence[str], *, at: datetime) -> Forgotten:
+        """Remove scenes with their encounters, whatever their time; a tombstone for each stays.
+
+        Nothing that was written or met up to ``at`` comes back, by an import either; a later meeting begins anew.
+        Unknown ids get a tombstone too. Forgetting twice changes nothing.
+        """
+        ...
+
+    async def rebuild(self) -> int:
+        """Make everything derived anew from the stored records; how many scenes were read."""
+        ...
 
     def export(self) -> AsyncIterator[Scene | Encounter]:
         """Every scene, then every encounter, in the order of their ids."""
@@ -374,7 +489,11 @@ class Archive(Protocol):
 
 
 class Encoder(Protocol):
-    """Texts to unit vectors. Optional: ``requires`` (import name -> extra), ``open()``."""
+    """Texts to unit vectors.
+
+    Optional: ``requires`` (import name -> extra), ``open()``, and ``encode_double(texts)``, float64 [n, dim], which is
+    asked where a component lies so near to a rounding edge that the last bits of float32 would decide a byte.
+    """
 
     fingerprint: str
     dim: int

@@ -102,6 +102,7 @@ class Pipeline:
         self.reads = frozenset(given)
         self.writes = frozenset[str]().union(*(s.writes for s in self.steps))
         self.needs = frozenset[str]().union(*(s.needs for s in self.steps))
+        self.uses = frozenset[str]().union(*(s.uses for s in self.steps))
         has = {"backend", "archive"} if nested else {n for n in ("backend", "archive") if getattr(self.resources, n)}
         faults = self._faults(frozenset(has), self.reads)
         if faults:
@@ -130,7 +131,7 @@ class Pipeline:
         if self._model is not None and self.needs & {"model", "backend"}:
             self.resources.model = await asyncio.to_thread(self._model)
         self._load(backend)
-        if self.resources.archive is not None and "archive" in self.needs:
+        if self.resources.archive is not None and "archive" in self.needs | self.uses:
             await self.resources.archive.open()
         encoder_open = getattr(self.resources.encoder, "open", None)
         if encoder_open is not None and "encoder" in self.needs:
@@ -163,7 +164,7 @@ class Pipeline:
             hook = getattr(step.stage, "aclose", None)
             if hook is not None:
                 await hook()
-        if self.resources.archive is not None and "archive" in self.needs:
+        if self.resources.archive is not None and "archive" in self.needs | self.uses:
             await self.resources.archive.aclose()
         if self.resources.backend is not None and loading is not None:
             await self.resources.backend.aclose()
@@ -193,13 +194,17 @@ class Pipeline:
     # --- running -----------------------------------------------------------------------------------------------------
 
     @overload
-    def run(self, scene: str | Scene) -> Scene: ...
+    def run(self, scene: str | Scene, *, origin: Origin | None = None) -> Scene: ...
 
     @overload
     def run(self, scene: Scene, ctx: Context) -> Awaitable[Scene]: ...
 
-    def run(self, scene: str | Scene, ctx: Context | None = None) -> Scene | Awaitable[Scene]:
+    def run(
+        self, scene: str | Scene, ctx: Context | None = None, *, origin: Origin | None = None
+    ) -> Scene | Awaitable[Scene]:
         """One text (or a scene with fields already filled, such as ``registers``) through every stage.
+
+        ``origin`` is the occasion of a text: its chat and turn, its namespace.
 
         With a context it is the Stage contract: a coroutine, for a pipeline inside a pipeline.
 
@@ -209,7 +214,7 @@ class Pipeline:
         if ctx is not None:
             assert isinstance(scene, Scene)
             return self._walk(scene, ctx)
-        return self._sync().call(self.arun(scene))
+        return self._sync().call(self.arun(scene, origin=origin))
 
     async def arun(self, scene: str | Scene, *, origin: Origin | None = None) -> Scene:
         """The asynchronous `run`."""

@@ -8,8 +8,9 @@ Version 1, in the scene's language (Russian for ``ru``, English otherwise)::
     Ответ:
 
 The voice is the adapter's job; the linkage is what the reply unfolds. Everything that came from outside is one line
-with no control characters, so remembered or foreign text cannot open a line of the template. Changing a character
-of the template is a new version: adapters and receipts name the version they were made with.
+with no control characters, so remembered or foreign text cannot open a line of the template, and what is quoted cannot
+close its own quotes: quotes inside are the inner ones of the language. Changing a character of the template is a new
+version: adapters and receipts name the version they were made with.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _LABELS = {
     "ru": {"echo": "Эхо", "turn": "Раньше", "scene": "Сцена", "linkage": "Сцепка", "reply": "Ответ", "quote": "«{}»"},
     "en": {"echo": "Echo", "turn": "Before", "scene": "Scene", "linkage": "Linkage", "reply": "Reply", "quote": "“{}”"},
 }
+_INNER = {"ru": str.maketrans("«»", "„“"), "en": str.maketrans("“”", "‘’")}
+_JOINERS = "\u200c\u200d"
 _STOPS = tuple(
     f"\n{labels[part]}:" for labels in _LABELS.values() for part in ("echo", "turn", "scene", "linkage", "reply")
 )
@@ -51,9 +54,9 @@ class ScenePrompt:
 
     def render(self) -> str:
         """The plain-text prompt; the reply follows the last colon after one space."""
-        labels = _LABELS["ru" if self.language == "ru" else "en"]
-        lines = [f"{labels['echo']}: {labels['quote'].format(one_line(echo))}" for echo in self.echoes]
-        lines += [f"{labels['turn']}: {labels['quote'].format(one_line(turn))}" for turn in self.turns]
+        labels = _LABELS[_known(self.language)]
+        lines = [echo_line(echo, self.language) for echo in self.echoes]
+        lines += [turn_line(turn, self.language) for turn in self.turns]
         lines.append(f"{labels['scene']}: {one_line(self.text)}")
         if self.linkage:
             lines.append(f"{labels['linkage']}: {LINKAGE_JOINER.join(one_line(word) for word in self.linkage)}")
@@ -64,6 +67,34 @@ class ScenePrompt:
     def stop(self) -> tuple[str, ...]:
         """Strings that end a reply: a blank line (verse uses single ones) or the template opening again."""
         return ("\n\n", *_STOPS)
+
+
+def echo_line(text: str, language: str) -> str:
+    """The line of one recalled scene."""
+    return _quoting("echo", text, language)
+
+
+def turn_line(text: str, language: str) -> str:
+    """The line of one earlier text or reply of the chat."""
+    return _quoting("turn", text, language)
+
+
+def _quoting(part: str, text: str, language: str) -> str:
+    labels = _LABELS[_known(language)]
+    return f"{labels[part]}: {labels['quote'].format(quoted(text, language))}"
+
+
+def quoted(text: str, language: str) -> str:
+    """Foreign text as it stands between quotes: on one line, nothing invisible in it, its own quotes turned inner.
+
+    Invisible is Unicode's Cf: direction marks, tags, soft hyphens. The joiners stay, which emoji and some scripts need.
+    """
+    seen = "".join(c for c in one_line(text) if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    return one_line(seen).translate(_INNER[_known(language)])
+
+
+def _known(language: str) -> str:
+    return "ru" if language == "ru" else "en"
 
 
 def one_line(text: str) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from scenepipe.contracts import Encounter, EncounterKind, Hit, Query
 from scenepipe.errors import ArchiveError
-from scenepipe.scene import SCENE_NAMESPACE, Hypertoken, Linkage, Origin, Resonance, Scene
+from scenepipe.facets import conditions_of, facets_of, meets, moment
+from scenepipe.scene import SCENE_NAMESPACE, Origin, Resonance, Scene
 
 RRF_K = 60
 DECAY = 0.5
@@ -31,7 +31,12 @@ _LISTED = 12
 def archived(scene: Scene) -> Scene:
     """What an archive stores of a scene: the analysis and the registers, without what belongs to one occasion."""
     return scene.with_(
-        origin=Origin(namespace=scene.origin.namespace), echoes=None, resonance=None, reply=None, outputs=None
+        origin=Origin(namespace=scene.origin.namespace),
+        echoes=None,
+        resonance=None,
+        turns=None,
+        reply=None,
+        outputs=None,
     )
 
 
@@ -42,8 +47,7 @@ def operation_id(scene: Scene, run: str, kind: EncounterKind) -> str:
 
 def utc(encounter: Encounter) -> Encounter:
     """The encounter with its time in UTC; a time without a zone is taken as UTC."""
-    at = encounter.at
-    return encounter.model_copy(update={"at": at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)})
+    return encounter.model_copy(update={"at": moment(encounter.at)})
 
 
 def refuse_orphans(encounters: Iterable[Encounter], known: Container[str]) -> None:
@@ -64,6 +68,11 @@ def symbol_keys(scene: Scene) -> tuple[str, ...]:
     """Keys a scene can be found by: its text symbols, then the links of its linkage, each once."""
     keys = [symbol.key for symbol in scene.symbols or ()]
     return tuple(dict.fromkeys([*keys, *(scene.linkage.chain if scene.linkage else ())]))
+
+
+def own_keys(scene: Scene) -> tuple[str, ...]:
+    """Keys of the text's own symbols. What was associated with it is no evidence of what stands together."""
+    return tuple(dict.fromkeys(symbol.key for symbol in scene.symbols or ()))
 
 
 def lemma_of(key: str) -> str:
@@ -109,8 +118,18 @@ def rank(query: Query, proposals: Proposals, load: Callable[[Sequence[str]], Map
     """Turn proposals into hits, best first.
 
     Scenes that are structurally the same lead every list, so none can outrank them. A proposal that no reason
-    supports is dropped. ``load`` may leave out scenes that cannot be read.
+    supports is dropped, and so is a scene whose latest analysis a filter leaves out. ``load`` may leave out scenes
+    that cannot be read.
     """
+    conditions = conditions_of(query)
+
+    def admitted(names: Sequence[str]) -> Mapping[str, Scene]:
+        return {name: scene for name, scene in load(names).items() if meets(conditions, facets_of(scene))}
+
+    return _rank(query, proposals, admitted if conditions else load)
+
+
+def _rank(query: Query, proposals: Proposals, load: Callable[[Sequence[str]], Mapping[str, Scene]]) -> tuple[Hit, ...]:
     excluded = set(query.exclude)
     alike = load(proposals.same) if proposals.same else {}
     levels = {name: sameness(query, scene) for name, scene in alike.items() if name not in excluded}
@@ -217,18 +236,3 @@ def resonance(times: Sequence[datetime], now: datetime) -> Resonance:
     level = activation(max((now - at).total_seconds(), SITTING_SECONDS) for at in times)
     strength = 1.0 / (1.0 + math.exp(-(level - THRESHOLD) / SCALE))
     return Resonance(strength=strength, encounters=len(times), last=max(times))
-
-
-def repeated(chains: Iterable[tuple[str, ...]]) -> tuple[Hypertoken, ...]:
-    """Hypertokens of chains, given once per scene: each chain of two or more links that came twice, commonest first.
-
-    The name is the joined chain; where two chains join to the same letters, their links are named one by one.
-    """
-    counts = Counter(chain for chain in chains if len(chain) > 1)
-    found = sorted((c for c, n in counts.items() if n > 1), key=lambda c: (-counts[c], c))
-    joined = Counter(Linkage(chain=chain).joined for chain in found)
-    names = [Linkage(chain=chain).joined for chain in found]
-    return tuple(
-        Hypertoken(name=name if joined[name] == 1 else "·".join(chain), chain=chain)
-        for name, chain in zip(names, found, strict=True)
-    )

@@ -45,7 +45,22 @@ GROUPS: Mapping[Kind, str] = {
 MEMBERS: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
     "stage": (("reads",), ("writes",), ("run", "run_batch")),
     "archive": tuple(
-        (name,) for name in ("open", "append", "get", "find", "encounters", "hypertokens", "export", "verify", "aclose")
+        (name,)
+        for name in (
+            "open",
+            "append",
+            "get",
+            "find",
+            "encounters",
+            "chat",
+            "hypertokens",
+            "neighbours",
+            "forget",
+            "rebuild",
+            "export",
+            "verify",
+            "aclose",
+        )
     ),
     "backend": (("open",), ("generate",), ("score",), ("count",), ("aclose",)),
     "encoder": (("encode",),),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 import uuid
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepipe.errors import InputError
 from scenepipe.mixture import Mixture, ReceiptMode
+from scenepipe.normal_form import nfc
 
 T = TypeVar("T")
 Span = tuple[int, int]
@@ -44,7 +44,11 @@ class Reading(Value, Generic[T]):
 
 
 class Origin(Value):
-    """The occasion on which a text was met; the same words met twice are one scene and two encounters."""
+    """The occasion on which a text was met; the same words met twice are one scene and two encounters.
+
+    ``parent`` is the id of the encounter that this turn follows in its chat, see `scenepipe.chats`. With ``regenerate`` it is
+    the meeting that is answered once more: the text is not met again.
+    """
 
     namespace: str = "default"
     run: str = ""
@@ -52,6 +56,8 @@ class Origin(Value):
     user: str | None = None
     chat: str | None = None
     turn: int | None = None
+    parent: str | None = None
+    regenerate: bool = False
 
 
 class LanguageSpan(Value):
@@ -121,6 +127,11 @@ class Linkage(Value):
     def joined(self) -> str:
         """``дрожьтишинавход``: the chain's words run together, polarity kept."""
         return "".join(word.replace(":", "") for word in self.chain)
+
+    @property
+    def unfolds(self) -> tuple[str, ...]:
+        """What a reply unfolds: the chain without what the text denies."""
+        return tuple(word for word in self.chain if ":" not in word)
 
 
 class Rhythm(Value):
@@ -195,7 +206,11 @@ class Delta(Value):
 
 
 class Echo(Value):
-    """A remembered scene recalled for this one, and every reason it was."""
+    """A remembered scene recalled for this one, and every reason it was.
+
+    A part of a document that was read has its citation: ``source`` as it was given (``notes.jsonl:12`` for a row), and the
+    ``span`` of its characters in the file, or in the row's text.
+    """
 
     scene_id: str
     text: str
@@ -204,6 +219,16 @@ class Echo(Value):
     score: float = 0.0
     reasons: tuple[str, ...] = ()
     met: datetime | None = None
+    source: str | None = None
+    span: Span | None = None
+
+
+class Turn(Value):
+    """An earlier turn of the same chat: what was said, and what was answered."""
+
+    text: str
+    reply: str | None = None
+    scene_id: str | None = None
 
 
 class Resonance(Value):
@@ -320,6 +345,7 @@ class Scene(Value):
     registers: Mixture | None = None
     echoes: tuple[Echo, ...] | None = None
     resonance: Resonance | None = None
+    turns: tuple[Turn, ...] | None = None
     reply: Reply | None = None
     outputs: dict[str, str] | None = None
 
@@ -328,8 +354,16 @@ class Scene(Value):
         return self.model_copy(update=fields)
 
     def to_json(self, *, vectors: bool = False, pieces: bool = True) -> str:
-        """One line of JSON. The encoder's vector is left out unless asked for."""
+        """One line of JSON. The encoder's vector is left out unless asked for.
+
+        So are a chat's fields outside of a chat: a scene that is stored has none, and keeps the bytes that it was
+        stored with before there were any.
+        """
         exclude: dict[str, Any] = {}
+        if self.turns is None:
+            exclude["turns"] = True
+        if self.origin.parent is None and not self.origin.regenerate:
+            exclude["origin"] = {"parent", "regenerate"}
         if not vectors:
             exclude["field"] = {"vector"}
         if not pieces:
@@ -364,8 +398,8 @@ def fold(text: str) -> str:
     Folds NFC, case, ё to е, quotes, stress marks (U+0301), soft hyphens, zero-width characters and runs of white space.
     Words, their order and all other punctuation stay. й keeps its breve, which is not a stress mark.
     """
-    composed = unicodedata.normalize("NFC", _DROPPED.sub("", text))
-    return _SPACES.sub(" ", composed.casefold().translate(_QUOTES)).strip()
+    composed = nfc(_DROPPED.sub("", text))
+    return nfc(_SPACES.sub(" ", composed.casefold().translate(_QUOTES)).strip())
 
 
 def scene_id(text: str, namespace: str = "default") -> str:

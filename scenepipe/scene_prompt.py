@@ -156,6 +156,15 @@ class SceneRequest:
         blocks = [f"{ask}: {quoted(text)}\n{answer}: {cut(told, self.symbols).to_json()}\n\n" for text, told in shown]
         return "".join([*blocks, f"{ask}: {quoted(self.text)}\n{answer}:"])
 
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Strings that end an answer to the plain-text prompt: the template opening again.
+
+        No JSON holds one outside its strings, nor a line feed inside them. An engine that could not compile the schema is
+        stopped by it after its first object.
+        """
+        return tuple(f"\n{ask}:" for ask, _ in _LABELS.values())
+
     def messages(self) -> tuple[Message, ...]:
         """The same as chat turns, for a model with a chat template: what is asked, then each example as a turn."""
         code = "ru" if self.language == "ru" else "en"

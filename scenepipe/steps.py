@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from scenepipe.contracts import Context, Failure
@@ -33,6 +35,7 @@ class Step:
         self.reads: frozenset[str] = frozenset(stage.reads)
         self.writes: frozenset[str] = frozenset(stage.writes)
         self.needs: frozenset[str] = frozenset(getattr(stage, "needs", ()))
+        self.uses: frozenset[str] = frozenset(getattr(stage, "uses", ()))
         self.explains: bool = getattr(stage, "explains", True)
         self._batcher = _Batcher(stage) if hasattr(stage, "run_batch") else None
 
@@ -86,6 +89,7 @@ class _Batcher:
         self._stage = stage
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
+        self._thread: ThreadPoolExecutor | None = None
 
     async def submit(self, scene: Scene, ctx: Context) -> Any:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -101,7 +105,14 @@ class _Batcher:
             rows, self._waiting = self._waiting[:size], self._waiting[size:]
             rows = [row for row in rows if not row.future.done()]
             if rows:
-                await asyncio.to_thread(self._run, rows, asyncio.get_running_loop())
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._own_thread(), contextvars.copy_context().run, self._run, rows, loop)
+
+    def _own_thread(self) -> ThreadPoolExecutor:
+        """Never one of the loop's shared threads: what a stage waits for with ``ctx.wait`` may need those."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"scenepipe-{type(self._stage).__name__}")
+        return self._thread
 
     def _run(self, rows: Sequence[_Waiting], loop: asyncio.AbstractEventLoop) -> None:
         results = self._attempt(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -106,6 +107,56 @@ def test_shell_examples_run(page: Path, tmp_path: Path, local_model: LocalModel)
         ran += 1
     assert ran == 9
     assert len((tmp_path / "scenes.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+ARCHIVE_GUIDES = sorted(ROOT.glob("docs/guide/archive*.md"))
+_SHOWN_ID = "3f2a91c0"
+"""Stands in the guide where a scene's id has to be."""
+
+
+@pytest.mark.parametrize("page", ARCHIVE_GUIDES, ids=lambda p: p.name)
+def test_the_archive_guide_configures_stores(page: Path) -> None:
+    memories = [body for body in blocks(page, "yaml") if body.startswith("memory:")]
+    assert memories
+    for body in memories:
+        text = f"scenepipe: 1\nname: t\nencoder: null\n{body}\nstages: [remember]\n"
+        assert parse_config(text, source=page.name).memory
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ARCHIVE_GUIDES, ids=lambda p: p.name)
+def test_the_archive_guide_runs_as_it_stands(page: Path, tmp_path: Path, local_model: LocalModel) -> None:
+    """Its pipeline, its document, every command in order with the id of a scene that is there, its Python."""
+    (tmp_path / "mine.yaml").write_text(blocks(page, "yaml")[0], encoding="utf-8")
+    (tmp_path / "notes.md").write_text(blocks(page, "markdown")[0], encoding="utf-8")
+    said: dict[str, str] = {}
+    for kind, body in _parts(page):
+        if kind == "python":
+            said["python"] = _ran(tmp_path, "-c", body)
+        for command in body.splitlines() if kind == "sh" else ():
+            if _SHOWN_ID in command:
+                found = json.loads(_ran(tmp_path, "-m", "scenepipe", "memory", "stats", "mine.yaml", "--json"))
+                command = command.replace(_SHOWN_ID, found["resonant"][0]["id"][:8])
+            said[command] = _ran(tmp_path, "-m", *shlex.split(command))
+    assert said["scenepipe memory ingest notes.md mine.yaml"] == "notes.md: 2 parts, 2 new\n"
+    first, cited, *branches = said["python"].splitlines()
+    assert first == "notes.md 2 0"
+    assert cited.startswith("notes.md (0, ")
+    assert len(branches) == 3
+    assert said["scenepipe memory verify mine.yaml"].endswith("no faults\n")
+    assert "прочитано в notes.md" in "".join(said.values()) or "read in notes.md" in "".join(said.values())
+    assert len(said) == 19
+
+
+def _parts(page: Path) -> list[tuple[str, str]]:
+    return [(name, body) for _, name, body in _BLOCK.findall(page.read_text(encoding="utf-8"))]
+
+
+def _ran(folder: Path, *arguments: str) -> str:
+    done = in_folder(folder, sys.executable, *arguments)
+    assert done.returncode == 0, (arguments, done.stdout[-1000:], done.stderr[-2000:])
+    return done.stdout
 
 
 @pytest.mark.slow

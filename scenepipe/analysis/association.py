@@ -1,15 +1,19 @@
 """Associations: symbols of the lexicon that a text calls without naming them.
 
-Five signals, each 0..1, joined by the weights in `WEIGHTS`; a signal that knows nothing is left out and the others
+Signals, each 0..1, are joined by the weights in `WEIGHTS`; a signal that knows nothing is left out and the others
 share its weight:
 
 * called: what the vector calls, learnt from written associations (`scenepipe.analysis.association_head`)
+* words: what its symbols call one by one, as written in the lexicon: 1 for the first of a word's list falling to one half
+  for its last, summed over the text's n symbols and divided by 2 sqrt(n)
 * encoder: 2 cos(text, symbol) - hubness(symbol), so that symbols near to everything do not answer to everything
   (CSLS, Conneau et al., 2018)
 * emotion: exp(-distance² / 0.5) between what the text feels like and the symbol's affect, times the text's confidence;
   tension is arousal too (tense arousal, Thayer 1989), and who asks is not in control, so questions lower dominance
 * field: Bhattacharyya coefficient of the two weights over axes
 * stem: a word of the text shares the symbol's stem (дрожать, дрожь)
+* archive: the symbol stood beside the text's own in earlier scenes (`scenepipe.analysis.cooccurrence`); like stem, it is
+  added to what the others say, so a scene that the archive knows nothing of stays as it is
 
 Several are drawn one by one, each paying for its nearness to those already drawn (maximal marginal relevance,
 Carbonell & Goldstein, 1998), so that they look at the text from different sides.
@@ -20,14 +24,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import fsum
+from math import fsum, sqrt
 from typing import TYPE_CHECKING
 
+from scenepipe.analysis.cooccurrence import Beside, with_strangers
 from scenepipe.analysis.field import Weights
 from scenepipe.analysis.lexicon import AXES, Affect, Lexicon
 from scenepipe.analysis.signed_bytes import cosines
 from scenepipe.analysis.vectors import LexiconVectors
-from scenepipe.scene import Emotion, Language, Span, Symbol, SymbolOrigin
+from scenepipe.scene import Emotion, Language, LanguageCode, Span, Symbol, SymbolOrigin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +41,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Doubles = npt.NDArray[np.float64]
 
-ASSOCIATION_VERSION = "association@2"
-WEIGHTS = {"called": 0.8, "encoder": 0.1, "emotion": 0.04, "field": 0.06, "stem": 0.4}
-SAME_AXIS = 0.05
-NEARNESS = 0.1
+ASSOCIATION_VERSION = "association@3"
+WEIGHTS = {"called": 0.8, "words": 0.4, "encoder": 0.1, "emotion": 0.04, "field": 0.06, "stem": 0.4, "archive": 0.5}
+SAME_AXIS = 0.02
+NEARNESS = 0.05
 SMALLEST = 0.02
 EMOTION_WIDTH = 0.5
 ASKING = 0.3
@@ -55,10 +60,12 @@ _ENDINGS = {
 }
 _ORIGINS: dict[str, SymbolOrigin] = {
     "called": "encoder",
+    "words": "lexicon",
     "encoder": "encoder",
     "emotion": "emotion",
     "field": "lexicon",
     "stem": "lexicon",
+    "archive": "archive",
 }
 
 
@@ -76,6 +83,7 @@ class TextView:
         cosines: to every symbol of the lexicon, hubness not yet taken off; None without an encoder.
         called: score of every symbol by the association head; None without an encoder.
         length: characters, for the span of a text without symbols.
+        beside: what the archive has met beside the text's symbols.
     """
 
     language: Language
@@ -87,6 +95,7 @@ class TextView:
     cosines: Floats | None
     called: Floats | None
     length: int
+    beside: Sequence[Beside] = ()
 
 
 class Associator:
@@ -112,6 +121,7 @@ class Associator:
         for index, stems in enumerate(self._stems):
             for stem in stems:
                 self._by_stem.setdefault(stem, []).append(index)
+        self._called = {key: _ranked(places) for key, places in lexicon.called.items()}
         self._hubness = vectors.hubness if vectors is not None else None
         self._near = np.maximum(cosines(vectors.symbols, vectors.symbols), 0.0) if vectors is not None else None
 
@@ -124,7 +134,9 @@ class Associator:
             return []
         scores = np.sum(list(signals.values()), axis=0)
         scores[self._named(view.symbols)] = -1.0
-        return [self._symbol(index, signals, view) for index in self._drawn(scores, count)]
+        drawn = [self._symbol(index, signals, view) for index in self._drawn(scores, count)]
+        usual, language = max(float(np.median(scores)), 0.0), _language(view)
+        return with_strangers(drawn, view.beside, language, usual=usual, weight=WEIGHTS["archive"], count=count)
 
     def _signals(self, view: TextView) -> dict[str, Doubles]:
         """Weighted part of every symbol's score, by signal; a signal that knows nothing is not there."""
@@ -136,6 +148,8 @@ class Associator:
             found["encoder"] = np.clip((csls + CSLS_SHIFT) / CSLS_RANGE, 0.0, 1.0)
         if view.called is not None:
             found["called"] = np.clip(view.called.astype(np.float64) / MOST_CALLED, 0.0, 1.0)
+        if (words := self._words(view.symbols)) is not None:
+            found["words"] = words
         confidence = view.emotion.valence.confidence
         if view.emotion.valence.value is not None:
             square = ((self._affect - np.asarray(_felt(view))) ** 2).sum(axis=1)
@@ -148,12 +162,29 @@ class Associator:
         if callers:
             weighted["stem"] = np.zeros(len(self._stems))
             weighted["stem"][callers] = WEIGHTS["stem"]
+        if view.beside:
+            weighted["archive"] = np.zeros(len(self._stems))
+            for noun in (noun for noun in view.beside if noun.place is not None):
+                weighted["archive"][noun.place] = WEIGHTS["archive"] * noun.strength
         return weighted
+
+    def _words(self, symbols: Sequence[Symbol]) -> Doubles | None:
+        """What the symbols call one by one; None where the lexicon knows none of them."""
+        import numpy as np
+
+        lemmas = dict.fromkeys(map(_lemma, symbols))
+        lists = [self._called[key] for key in lemmas if key in self._called]
+        if not lists:
+            return None
+        calls = np.zeros(len(self._stems))
+        for places, strengths in lists:
+            calls[places] += strengths
+        return np.minimum(calls / (2.0 * sqrt(len(lists))), 1.0)
 
     def _named(self, symbols: Sequence[Symbol]) -> list[int]:
         """Places of the symbols that the text names itself, in either language."""
         concepts = [self._place[s.concept] for s in symbols if s.concept in self._place]
-        lemmas = [self._lexicon.find(s.language, s.lemma.replace("ё", "е")) for s in symbols]
+        lemmas = [self._lexicon.find(*_lemma(symbol)) for symbol in symbols]
         return concepts + [index for index in lemmas if index is not None]
 
     def _drawn(self, scores: Doubles, count: int) -> list[int]:
@@ -179,7 +210,7 @@ class Associator:
         entry = self._lexicon.symbols[index]
         parts = {name: float(values[index]) for name, values in signals.items()}
         cause = "stem" if parts.get("stem") else max(parts, key=lambda name: (parts[name], name))
-        code = view.language.code if view.language.code != "und" else "en"
+        code = _language(view)
         return Symbol(
             lemma=entry.word(code),
             language=code,
@@ -191,10 +222,31 @@ class Associator:
         )
 
     def _evidence(self, cause: str, index: int, view: TextView) -> tuple[Span, ...]:
-        """The spans that called a symbol: of its stem, of the text's strongest symbols, of the whole text."""
-        callers = [s for s in view.symbols if cause != "stem" or _stem_of(s) in self._stems[index]]
+        """The spans that called a symbol: beside which it stood, of its stem, of the strongest symbols, of the whole text."""
+        if cause == "archive":
+            return next(noun.evidence for noun in view.beside if noun.place == index)
+        callers = [s for s in view.symbols if self._calls(cause, s, index)]
         callers = sorted(callers, key=lambda s: (-s.score, s.evidence))[:MOST_CALLERS]
         return tuple(sorted({span for symbol in callers for span in symbol.evidence[:1]})) or ((0, view.length),)
+
+    def _calls(self, cause: str, symbol: Symbol, index: int) -> bool:
+        if cause == "words":
+            return index in self._called.get(_lemma(symbol), ((),))[0]
+        return cause != "stem" or _stem_of(symbol) in self._stems[index]
+
+
+def _lemma(symbol: Symbol) -> tuple[str, str]:
+    return symbol.language, symbol.lemma.replace("ё", "е")
+
+
+def _language(view: TextView) -> LanguageCode:
+    return view.language.code if view.language.code != "und" else "en"
+
+
+def _ranked(places: Sequence[int]) -> tuple[list[int], Doubles]:
+    import numpy as np
+
+    return list(places), np.linspace(1.0, 0.5, len(places)) if len(places) > 1 else np.ones(1)
 
 
 def _felt(view: TextView) -> Affect:

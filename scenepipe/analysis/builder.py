@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from scenepipe.analysis.association import ASSOCIATION_VERSION, Associator, TextView
 from scenepipe.analysis.codebook import Codebook
+from scenepipe.analysis.cooccurrence import COOCCURRENCE_VERSION, Beside
 from scenepipe.analysis.delta import DELTA_VERSION, DeltaView, features, place, sense_of
 from scenepipe.analysis.emotion import EMOTION_VERSION, read_emotion
 from scenepipe.analysis.field import AXES_VERSION, Weights, axis_evidence, axis_weights
@@ -46,11 +47,12 @@ _WORD = re.compile(r"[^\W\d_]{2}")
 
 @dataclass(frozen=True)
 class SceneText:
-    """What a scene brings to its builder."""
+    """What a scene brings to its builder; ``beside`` is what an archive has met beside its symbols."""
 
     text: str
     language: Language
     symbols: tuple[Symbol, ...]
+    beside: tuple[Beside, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,8 @@ class SceneBuilder:
         self._stresser = stresser
         self._associator = Associator(lexicon, vectors)
         self.analysis = self._analysis()
+        analysers = (*self.analysis.analysers, COOCCURRENCE_VERSION)
+        self._with_archive = self.analysis.model_copy(update={"analysers": analysers})
 
     def read(self, items: Sequence[SceneText]) -> list[SceneReading]:
         """A reading for each text, in order."""
@@ -196,6 +200,7 @@ class SceneBuilder:
             cosines=near.symbols if near is not None else None,
             called=near.called if near is not None else None,
             length=len(item.text),
+            beside=item.beside,
         )
         associated = self._associator.draw(view, self._associations)
         return Draft(
@@ -235,7 +240,7 @@ class SceneBuilder:
             tension=draft.tension,
             field=self._field(draft),
             delta=delta,
-            analysis=self.analysis,
+            analysis=self._with_archive if item.beside else self.analysis,
         )
 
     def _field(self, draft: Draft) -> SemanticField:

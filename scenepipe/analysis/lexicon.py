@@ -1,6 +1,6 @@
-"""The lexicon: symbols, affect of words and of sentences, associations of texts. Data files, checked line by line.
+"""The lexicon: symbols, affect of words and of sentences, associations of texts and of words. Data files, checked line by line.
 
-All four are written for this project (CC0); no published affect lexicon or corpus has entered them.
+All five are written for this project (CC0); no published affect lexicon or corpus has entered them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ SYMBOLS_FILE = "symbols.jsonl"
 AFFECT_FILE = "affect.jsonl"
 SENTENCES_FILE = "affect_sentences.jsonl"
 ASSOCIATIONS_FILE = "associations.jsonl"
-FILES = (SYMBOLS_FILE, AFFECT_FILE, SENTENCES_FILE, ASSOCIATIONS_FILE)
+WORD_ASSOCIATIONS_FILE = "word_associations.jsonl"
+FILES = (SYMBOLS_FILE, AFFECT_FILE, SENTENCES_FILE, ASSOCIATIONS_FILE, WORD_ASSOCIATIONS_FILE)
 
 Axis = Literal["bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial"]
 AXES: tuple[Axis, ...] = ("bodily", "inner", "sensory", "natural", "social", "temporal", "abstract", "spatial")
@@ -105,7 +106,7 @@ class SentenceEntry(BaseModel):
 
 
 class AssociationEntry(BaseModel):
-    """A text and the symbols, by id, that a reader named as its images, most natural first."""
+    """A text or a lemma and the symbols, by id, that a reader named as its images, most natural first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -116,16 +117,21 @@ class AssociationEntry(BaseModel):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Symbols by place, by lemma and by id (``entries``), affect by lemma; ``sha256`` is of all files' bytes."""
+    """Symbols by place, by lemma and by id (``entries``), affect by lemma; ``sha256`` is of all files' bytes.
+
+    ``called`` has the places of the symbols that a lemma calls, most natural first.
+    """
 
     symbols: tuple[SymbolEntry, ...]
     words: tuple[AffectEntry, ...]
     sentences: tuple[SentenceEntry, ...]
     associations: tuple[AssociationEntry, ...]
+    word_associations: tuple[AssociationEntry, ...]
     sha256: str
     place: Mapping[tuple[str, str], int] = field(default_factory=dict)
     affect: Mapping[tuple[str, str], Affect] = field(default_factory=dict)
     entries: Mapping[str, SymbolEntry] = field(default_factory=dict)
+    called: Mapping[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
 
     def find(self, code: str, word: str) -> int | None:
         """Place of the symbol whose noun in this language is ``word``, in folded form."""
@@ -136,41 +142,51 @@ class Lexicon:
         return next((self.affect[code, form] for form in forms if (code, form) in self.affect), None)
 
 
-def parse_lexicon(symbols: bytes, words: bytes, sentences: bytes = b"", associations: bytes = b"") -> Lexicon:
+def parse_lexicon(
+    symbols: bytes, words: bytes, sentences: bytes = b"", associations: bytes = b"", word_associations: bytes = b""
+) -> Lexicon:
     """Read the files.
 
     Raises:
         ConfigError: every fault of one file, each with its line.
     """
     entries, faults = _rows(symbols, SymbolEntry)
-    affects, more = _rows(words, AffectEntry)
     faults += _repeated(
         [(line, key, key) for line, e in entries for key in (f"id {e.id}", f"ru {fold(e.ru)}", f"en {e.en}")]
     )
-    if faults:
-        raise ConfigError(faults, SYMBOLS_FILE)
-    more += _repeated([(line, f"{e.language} {fold(e.lemma)}", e.lemma) for line, e in affects])
-    if more:
-        raise ConfigError(more, AFFECT_FILE)
-    rated, wrong = _rows(sentences, SentenceEntry)
-    wrong += _repeated([(line, fold(e.text), e.text) for line, e in rated])
-    if wrong:
-        raise ConfigError(wrong, SENTENCES_FILE)
-    called, unknown = _rows(associations, AssociationEntry)
-    ids = {e.id for _, e in entries}
-    unknown += [Fault("symbols", f"no symbol {s!r}", line, 1) for line, e in called for s in e.symbols if s not in ids]
-    if unknown:
-        raise ConfigError(unknown, ASSOCIATIONS_FILE)
+    _refuse(faults, SYMBOLS_FILE)
+    affects, faults = _rows(words, AffectEntry)
+    _refuse(faults + _repeated([(n, f"{e.language} {fold(e.lemma)}", e.lemma) for n, e in affects]), AFFECT_FILE)
+    rated, faults = _rows(sentences, SentenceEntry)
+    _refuse(faults + _repeated([(line, fold(e.text), e.text) for line, e in rated]), SENTENCES_FILE)
+    place = {e.id: i for i, (_, e) in enumerate(entries)}
+    texts = _associations(associations, place, ASSOCIATIONS_FILE)
+    calls = _associations(word_associations, place, WORD_ASSOCIATIONS_FILE)
     return Lexicon(
         symbols=tuple(e for _, e in entries),
         words=tuple(e for _, e in affects),
         sentences=tuple(e for _, e in rated),
-        associations=tuple(e for _, e in called),
-        sha256=hashlib.sha256(b"\0".join([symbols, words, sentences, associations])).hexdigest(),
+        associations=texts,
+        word_associations=calls,
+        sha256=hashlib.sha256(b"\0".join([symbols, words, sentences, associations, word_associations])).hexdigest(),
         place={(code, fold(e.word(code))): i for i, (_, e) in enumerate(entries) for code in ("ru", "en")},
         affect={(e.language, fold(e.lemma)): e.affect for _, e in affects},
         entries={e.id: e for _, e in entries},
+        called={(e.language, fold(e.text)): tuple(place[s] for s in e.symbols) for e in calls},
     )
+
+
+def _associations(data: bytes, known: Mapping[str, int], name: str) -> tuple[AssociationEntry, ...]:
+    rows, faults = _rows(data, AssociationEntry)
+    faults += _repeated([(line, f"{e.language} {fold(e.text)}", e.text) for line, e in rows])
+    faults += [Fault("symbols", f"no symbol {s!r}", line, 1) for line, e in rows for s in e.symbols if s not in known]
+    _refuse(faults, name)
+    return tuple(e for _, e in rows)
+
+
+def _refuse(faults: list[Fault], name: str) -> None:
+    if faults:
+        raise ConfigError(faults, name)
 
 
 @cache

@@ -92,7 +92,7 @@ def judge(answer: SceneAnswer, scene: Scene, lexicon: Lexicon, most: int) -> Mod
 
 def nouns(given: Sequence[str], scene: Scene, lexicon: Lexicon) -> tuple[list[Symbol], list[str]]:
     """The nouns that may stand, each once, without score and evidence yet, and what is wrong with the others."""
-    code, named = _code(scene), _Named.of(scene, split_words(scene.text))
+    code, named = code_of(scene), _Named.of(scene, split_words(scene.text))
     kept: dict[str, Symbol] = {}
     refused: dict[str, None] = {}
     for word in given:
@@ -127,7 +127,7 @@ def vocabulary(scene: Scene, lexicon: Lexicon, places: int) -> list[list[str]]:
     Each place looks at the text from another side: its nouns lead on one axis, the heaviest axis of the rules' reading
     first. Beyond eight places an axis serves two, each with every second noun.
     """
-    code, named = _code(scene), _Named.of(scene, split_words(scene.text))
+    code, named = code_of(scene), _Named.of(scene, split_words(scene.text))
     weights = scene.field.weights if scene.field else {}
     axes = sorted(AXES, key=lambda axis: -weights.get(axis, 0.0))
     by_axis: dict[Axis, list[str]] = {axis: [] for axis in AXES}
@@ -176,7 +176,7 @@ def _found(quoted: Sequence[str], words: Sequence[Word]) -> tuple[tuple[Span, ..
 
 def plain(word: str, scene: Scene, lexicon: Lexicon) -> str:
     """A word of the chain as a folded lemma, itself where it is no noun."""
-    found = noun(word, _code(scene), lexicon)
+    found = noun(word, code_of(scene), lexicon)
     return fold(found[0] if found else word)
 
 
@@ -221,5 +221,6 @@ def _field(
     return ruled.model_copy(update={"weights": weights, "evidence": evidence})
 
 
-def _code(scene: Scene) -> LanguageCode:
+def code_of(scene: Scene) -> LanguageCode:
+    """The language that a scene is asked about and answered in: English where it is not Russian."""
     return "ru" if scene.language is not None and scene.language.code == "ru" else "en"

@@ -8,7 +8,6 @@ to either, and a word of several without a mark is unknown. With one, words are 
 from __future__ import annotations
 
 import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Sequence
 from math import fsum
@@ -19,6 +18,7 @@ from scenepipe.analysis.rhyme import RHYME_VERSION
 from scenepipe.analysis.stress import MARKED_VOWEL, STRESS_MARK, Stress, Stresser
 from scenepipe.analysis.verse import EITHER, LINE, STRESSED, UNKNOWN, UNSTRESSED, read_verse
 from scenepipe.analysis.words import Word
+from scenepipe.normal_form import nfc
 from scenepipe.scene import Reading, Rhythm
 
 RHYTHM_VERSION = "rhythm@1"
@@ -117,7 +117,7 @@ def _stress(text: str, lines: Sequence[Sequence[Word]]) -> tuple[Reading[str], R
 
 def _pattern(surface: str) -> str:
     """One mark per syllable of a word."""
-    marked = MARKED_VOWEL.finditer(unicodedata.normalize("NFC", surface))
+    marked = MARKED_VOWEL.finditer(nfc(surface))
     vowels = [STRESS_MARK in m.group(1) or m.group()[0] in "ёЁ" for m in marked]
     if any(vowels):
         return "".join(STRESSED if stressed else UNSTRESSED for stressed in vowels)

@@ -23,7 +23,7 @@ _CONFIDENCE_EMOTION = 0.4
 
 
 def read_tension(words: Sequence[Word], symbols: Sequence[Symbol], emotion: Emotion, marks: Marks) -> Tension:
-    """Level with its causes, strongest first; unknown for a text without words."""
+    """Level with its causes, strongest first; unknown without words, and where no language is known and nothing shows."""
     if not words:
         return Tension()
     spans: dict[str, tuple[Span, ...]] = {
@@ -38,6 +38,8 @@ def read_tension(words: Sequence[Word], symbols: Sequence[Symbol], emotion: Emot
     if arousal.value is not None:
         causes.append(_cause("arousal", MOST["arousal"] * max(0.0, arousal.value), arousal.evidence))
     kept = sorted((c for c in causes if c.amount >= SMALLEST), key=lambda c: (-c.amount, c.name))
+    if not kept and all(word.code == "und" for word in words):
+        return Tension()
     level = 1.0 - prod(1.0 - cause.amount for cause in kept)
     confidence = _CONFIDENCE_WORDS + _CONFIDENCE_EMOTION * arousal.confidence
     evidence = tuple(sorted({span for cause in kept for span in cause.evidence}))

@@ -92,7 +92,7 @@ def lexicon_texts(lexicon: Lexicon) -> list[str]:
         texts += AXIS_GLOSSES[axis]
     texts += [entry.lemma for entry in lexicon.words]
     texts += [entry.text for entry in lexicon.sentences]
-    texts += [entry.text for entry in lexicon.associations]
+    texts += [entry.text for entry in (*lexicon.associations, *lexicon.word_associations)]
     return texts
 
 
@@ -193,12 +193,14 @@ def _head(rated: Floats, lexicon: Lexicon, means: Floats) -> AffectHead:
 
 
 def _association_head(rated: Floats, views: Floats, lexicon: Lexicon, means: Floats) -> AssociationHead:
-    """The head that fits the written associations and every symbol's glosses."""
+    """The head that fits the written associations of texts and words, and every symbol's glosses."""
+    entries = (*lexicon.associations, *lexicon.word_associations)
     written = rated[len(lexicon.words) + len(lexicon.sentences) :]
-    centred = written - language_means(means, [entry.language for entry in lexicon.associations])
-    place = {entry.id: index for index, entry in enumerate(lexicon.symbols)}
+    centred = quantise(unit(written - language_means(means, [entry.language for entry in entries])))
+    wanted = targets(entries, {entry.id: index for index, entry in enumerate(lexicon.symbols)})
     glosses = [quantise(unit(views[i, :, 1] - means[i])) for i in range(len(LANGUAGES))]
-    return fit_association_head(quantise(unit(centred)), targets(lexicon.associations, place), glosses)
+    count = len(lexicon.associations)
+    return fit_association_head(centred[:count], wanted[:count], glosses, (centred[count:], wanted[count:]))
 
 
 def _corpus_vectors(encoder: Encoder, texts: Sequence[str]) -> Floats:

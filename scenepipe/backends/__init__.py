@@ -2,5 +2,6 @@
 
 BACKENDS = {
     "llama-cpp": "scenepipe.backends.llama_cpp:LlamaCpp",
+    "transformers": "scenepipe.backends.transformers:Transformers",
     "fake": "scenepipe.testing.fake_backend:FakeBackend",
 }

@@ -65,14 +65,14 @@ def draw(
     """Draw a pipeline: its stages, the fields between them, the resources beside them; or a scene."""
     if scene is None and scene_file is None:
         _refuse_scene_options({"--row": row, "--language": language, "--scheme": scheme})
-        _write(_pipeline(pipeline, form, output), output)
+        write_drawing(_pipeline(pipeline, form, output), output)
         return
     if scene is not None and scene_file is not None:
         raise Refused("--scene and --scene-file were both given; give one of them")
     if row is not None and scene_file is None:
         raise Refused("--row chooses a line of --scene-file FILE; leave it out with --scene")
     _check_svg(form, output)
-    _write(_scene(pipeline, scene, scene_file, row, language, scheme or Scheme.auto), output)
+    write_drawing(_scene(pipeline, scene, scene_file, row, language, scheme or Scheme.auto), output)
 
 
 def _refuse_scene_options(given: dict[str, object]) -> None:
@@ -134,7 +134,12 @@ def _scene(
     return draw_scene(scene, language=None if language is None else language.value, scheme=scheme.value, titles=titles)
 
 
-def _write(drawn: str, output: Path | None) -> None:
+def write_drawing(drawn: str, output: Path | None) -> None:
+    """To the file, or to stdout.
+
+    Raises:
+        Refused: the file cannot be written.
+    """
     from scenepipe.cli.console import note, write_line
 
     if output is None:

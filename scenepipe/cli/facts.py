@@ -8,7 +8,7 @@ from datetime import datetime
 
 from scenepipe.cli.labels import encounters, said, tokens, visible, words
 from scenepipe.register import Register
-from scenepipe.scene import Emotion, Scene, Symbol
+from scenepipe.scene import Echo, Emotion, Scene, Symbol
 
 MINUS = "\u2212"
 
@@ -158,10 +158,21 @@ def _echoes(scene: Scene, label: dict[str, str], language: str) -> Fact | None:
         return None
     quote = "«{}»" if language == "ru" else "“{}”"
     items = tuple(
-        (quote.format(visible(shorten(echo.text, 90))), "; ".join(said(reason, language) for reason in echo.reasons))
+        (
+            quote.format(visible(shorten(echo.text, 90))),
+            "; ".join([*(said(reason, language) for reason in echo.reasons), *cited(echo, language)]),
+        )
         for echo in scene.echoes
     )
     return Fact("echoes", label["echoes"], items=items)
+
+
+def cited(echo: Echo, language: str) -> list[str]:
+    """Where an echo was read, with the characters there: ``read in notes.md, 120–260``; nothing where it was not."""
+    if echo.source is None:
+        return []
+    place = f", {echo.span[0]}–{echo.span[1]}" if echo.span else ""
+    return [f"{words(language)['read_in']} {visible(echo.source)}{place}"]
 
 
 def _resonance(scene: Scene, label: dict[str, str], language: str) -> Fact | None:

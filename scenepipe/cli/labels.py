@@ -40,6 +40,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "seed": ("зерно", "seed"),
     "last_met": ("последний раз", "last"),
     "scene": ("сцена", "scene"),
+    "read_in": ("прочитано в", "read in"),
     "plan": ("смесь", "mixture"),
     "mode": ("способ", "mode"),
     "reasons": ("почему", "why"),

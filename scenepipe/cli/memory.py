@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenepipe.cli import memory_transfer
-from scenepipe.cli.guard import Refused
+from scenepipe.cli import memory_care, memory_chats, memory_graph, memory_ingest, memory_search, memory_transfer
+from scenepipe.cli.memory_place import Json, Place, by_prefix, with_archive
 
 if TYPE_CHECKING:
     from scenepipe.contracts import Archive, Encounter
     from scenepipe.scene import Scene
 
-T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True)
-DATABASES = (".db", ".sqlite", ".sqlite3")
-SHORTEST_PREFIX = 4
-
-Place = Annotated[str, typer.Argument(metavar="PIPELINE|FILE.db", help="A pipeline with a memory, or its .db file.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 
 
 @app.command()
@@ -46,7 +38,7 @@ async def _stats(archive: Archive, top: int) -> dict[str, Any]:
     strongest = _strongest(log, top)
     scenes = {scene.id: scene for scene in await archive.get([scene_id for scene_id, *_ in strongest])}
     return {
-        "scenes": len({encounter.scene_id for encounter in log}),
+        "scenes": len({encounter.scene_id for encounter in log if encounter.kind != "forgotten"}),
         "encounters": len(log),
         "kinds": dict(Counter(encounter.kind for encounter in log)),
         "first": log[0].at.isoformat() if log else None,
@@ -108,7 +100,7 @@ def _show_stats(found: dict[str, Any]) -> None:
 
 @app.command()
 def show(
-    scene: Annotated[str, typer.Argument(metavar="ID", help="Id of the scene, or its first characters.")],
+    scene: Annotated[str, typer.Argument(metavar="ID", help="Id of the scene, its first characters, or a hypertoken.")],
     place: Place,
     as_json: Json = False,
 ) -> None:
@@ -128,29 +120,26 @@ def show(
 async def _find(archive: Archive, given: str) -> tuple[Scene, Sequence[Encounter]]:
     from scenepipe.recall import resonance
 
-    scenes = await archive.get([given]) or await archive.get([await _by_prefix(archive, given)])
+    scenes = await archive.get([given]) or await _by_name(archive, given)
+    scenes = scenes or await archive.get([await by_prefix(archive, given)])
     log = await archive.encounters([scenes[0].id])
     times = [encounter.at for encounter in log if encounter.kind == "met"]
     return scenes[0].with_(resonance=resonance(times, _now())), log
+
+
+async def _by_name(archive: Archive, given: str) -> Sequence[Scene]:
+    """The best scene that a hypertoken stands for; none when no hypertoken is called so."""
+    from scenepipe.folding.recalled import called, unfold_symbol
+
+    if called(given, await archive.hypertokens()):
+        return await unfold_symbol(archive, given, limit=1)
+    return ()
 
 
 def _now() -> datetime:
     from datetime import UTC
 
     return datetime.now(UTC)
-
-
-async def _by_prefix(archive: Archive, given: str) -> str:
-    known = {encounter.scene_id for encounter in await archive.encounters()}
-    found = sorted(i for i in known if i.startswith(given)) if len(given) >= SHORTEST_PREFIX else []
-    if len(found) != 1:
-        near = (
-            f"{len(found)} scenes begin so: {', '.join(i[:12] for i in found[:5])}" if found else "no scene begins so"
-        )
-        raise Refused(
-            f"scene '{given}': {near}; 'scenepipe memory stats' lists ids, give at least {SHORTEST_PREFIX} characters"
-        )
-    return found[0]
 
 
 def _show_scene(scene: Scene, log: Sequence[Encounter], place: str) -> None:
@@ -176,63 +165,27 @@ def _show_scene(scene: Scene, log: Sequence[Encounter], place: str) -> None:
 
 
 def _occasion(encounter: Encounter) -> list[tuple[str, object]]:
+    from scenepipe.documents.citation import citation_of
+
     run = encounter.run[:8] or None
-    return [("run", run), ("user", encounter.user), ("chat", encounter.chat), ("turn", encounter.turn)]
+    source = citation_of(encounter) if encounter.kind == "read" else None
+    place = f"{source.place}, {source.span[0]}–{source.span[1]}" if source else None
+    return [
+        ("run", run),
+        ("user", encounter.user),
+        ("chat", encounter.chat),
+        ("turn", encounter.turn),
+        ("source", place),
+    ]
 
 
-def with_archive(place: str, work: Callable[[Archive], Awaitable[T]], *, make: bool = False) -> T:
-    """Open the archive of a place, do the work, close it; see `archive_of`."""
-    return asyncio.run(_use(archive_of(place, make=make), work))
-
-
-async def _use(archive: Archive, work: Callable[[Archive], Awaitable[T]]) -> T:
-    await archive.open()
-    try:
-        return await work(archive)
-    finally:
-        await archive.aclose()
-
-
-def archive_of(place: str, *, make: bool = False) -> Archive:
-    """The archive of a database file or of a pipeline; one on disk that is not there is made only when asked for.
-
-    Raises:
-        Refused: there is no such file or folder, or the pipeline keeps nothing on disk.
-    """
-    path = Path(place).expanduser()
-    if path.suffix in DATABASES:
-        _refuse_absent(path, place, make)
-        return _database(path)
-    from scenepipe.build import build
-    from scenepipe.config import load_config
-    from scenepipe.rooms import find_pipeline
-
-    config = load_config(find_pipeline(place))
-    if config.memory is None or config.memory.use == "memory":
-        kept = "has no memory" if config.memory is None else "remembers only while it runs ('use: memory')"
-        raise Refused(
-            f"pipeline '{config.name}' {kept}; give one with 'memory: {{use: sqlite, path: …}}' or a .db file"
-        )
-    if "path" in config.memory.options:
-        _refuse_absent(Path(config.memory.options["path"]).expanduser(), place, make)
-    if config.memory.use == "sqlite":
-        return _database(Path(config.memory.options["path"]).expanduser())
-    archive = build(config).resources.archive
-    assert archive is not None
-    return archive
-
-
-def _refuse_absent(path: Path, place: str, make: bool) -> None:
-    if not make and not path.exists():
-        raise Refused(f"{place}: there is no archive at {path} yet; a run with 'remember' makes it")
-
-
-def _database(path: Path) -> Archive:
-    from scenepipe.registry import default_registry
-
-    archive: Archive = default_registry().load("archive", "sqlite")(path=str(path))
-    return archive
-
-
+app.command("search", no_args_is_help=True)(memory_search.search)
+app.command("ingest", no_args_is_help=True)(memory_ingest.ingest)
+app.command("chats", no_args_is_help=True)(memory_chats.chats)
+app.command("forget", no_args_is_help=True)(memory_care.forget)
+app.command("verify", no_args_is_help=True)(memory_care.verify)
+app.command("rebuild", no_args_is_help=True)(memory_care.rebuild)
+app.command("backup", no_args_is_help=True)(memory_care.backup)
+app.command("graph", no_args_is_help=True)(memory_graph.graph)
 app.command("export", no_args_is_help=True)(memory_transfer.export)
 app.command("import", no_args_is_help=True)(memory_transfer.import_)

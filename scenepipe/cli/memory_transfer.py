@@ -15,7 +15,7 @@ Into = Annotated[str, typer.Argument(metavar="PIPELINE|FILE.db", help="Whose mem
 def export(place: From, file: File) -> None:
     """Write everything remembered to a JSONL file, with a manifest that holds its SHA-256."""
     from scenepipe.cli.console import stdout
-    from scenepipe.cli.memory import with_archive
+    from scenepipe.cli.memory_place import with_archive
     from scenepipe.errors import ArchiveError
     from scenepipe.memory.transfer import export_archive
 
@@ -28,7 +28,7 @@ def export(place: From, file: File) -> None:
 def import_(file: File, place: Into) -> None:
     """Add an export to a memory of any kind. What is there already stays; doing it again changes nothing."""
     from scenepipe.cli.console import stdout
-    from scenepipe.cli.memory import with_archive
+    from scenepipe.cli.memory_place import with_archive
     from scenepipe.memory.transfer import import_archive, read_manifest
 
     given = read_manifest(file)

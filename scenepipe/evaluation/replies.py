@@ -47,7 +47,7 @@ class Task:
 
     @property
     def linkage(self) -> tuple[str, ...]:
-        return self.scene.linkage.chain if self.scene.linkage else ()
+        return self.scene.linkage.unfolds if self.scene.linkage else ()
 
     def relinked(self, linkage: Sequence[str]) -> Task:
         """The same input, mixture and seed with another linkage."""

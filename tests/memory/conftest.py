@@ -80,32 +80,42 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 SOAK = int(os.environ.get("SCENEPIPE_SOAK", "20"))
 """Rounds of each kill -9 test; ``make soak`` runs 200."""
 
-# One process is started; it forks a victim per round, so that the imports are paid once.
-_KILLED = """
-import asyncio, os, sys
-from {module} import {name}
-from scenepipe.testing.archive_suite import encounter_of, scene_of
+STEPS = 200
+"""The steps at which a victim is killed by name: opening or making the archive, then a few appends."""
 
-async def victim(path, round):
-    archive = {name}(path=path)
-    await archive.open()
-    shared = scene_of("общая сцена", ["шаг"])
-    async def one(n):
-        scene = scene_of(f"раунд {{round}}, текст {{n}}", ["шаг"], vector=[1, 2 + n % 7])
-        name = f"{{round}}-{{n}}"
-        await archive.append([scene, shared], [encounter_of(scene, name), encounter_of(shared, "shared")])
-        os.write(1, (name + "\\n").encode())
-    for start in range(0, 100_000, 4):
-        await asyncio.gather(*(one(n) for n in range(start, start + 4)))
 
-for line in sys.stdin:
-    pid = os.fork()
-    if pid == 0:
-        os.write(1, f"pid {{os.getpid()}}\\n".encode())
-        asyncio.run(victim(sys.argv[1], line.strip()))
-    os.waitpid(pid, 0)
-    os.write(1, b"killed\\n")
-"""
+class Killer:
+    """Kills a process that appends to an archive again and again, round after round."""
+
+    def __init__(self, archive: type[Archive], path: Path, preload: Path | None = None) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("victim.py")), archive.__module__, archive.__name__]
+        environment = os.environ | ({"LD_PRELOAD": str(preload)} if preload else {})
+        self._process = subprocess.Popen(
+            [*command, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.acknowledged: list[str] = []
+
+    def start(self, number: int, step: int = 0) -> int:
+        """A victim's process id; it dies at that step, in odd rounds in the middle of it; 0: when it is killed."""
+        assert self._process.stdin is not None
+        print(number, step, number % 2, file=self._process.stdin, flush=True)
+        return int(self.line().split()[1])
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the victims' parent ended"
+        return line.strip()
+
+    def finish(self) -> None:
+        """Read what the victim still acknowledged; it must have died of the signal, of nothing else."""
+        lines = list(iter(self.line, f"killed {-signal.SIGKILL}"))
+        assert not [line for line in lines if line.startswith("killed")], "the victim failed; see its traceback"
+        self.acknowledged += lines
+
+    def close(self) -> None:
+        self._process.communicate()
+        assert self._process.returncode == 0
 
 
 @pytest.fixture
@@ -117,25 +127,38 @@ def kill_9() -> Callable[[type[Archive], Path], None]:
     """
 
     def run(archive: type[Archive], path: Path) -> None:
-        source = _KILLED.format(module=archive.__module__, name=archive.__name__)
-        chance, acknowledged = random.Random(7), []
-        with subprocess.Popen(
-            [sys.executable, "-c", source, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as forker:
-            assert forker.stdin is not None
-            assert forker.stdout is not None
-            for number in range(SOAK):
-                print(number, file=forker.stdin, flush=True)
-                pid = int(forker.stdout.readline().split()[1])
-                lines = [forker.stdout.readline() for _ in range(max(0, chance.randrange(-3, 9)))]
-                time.sleep(chance.random() * 0.2)
-                os.kill(pid, signal.SIGKILL)
-                lines += iter(forker.stdout.readline, "killed\n")
-                acknowledged += [line.strip() for line in lines]
-            forker.stdin.close()
-        assert forker.returncode == 0
-        assert len(acknowledged) > SOAK
-        asyncio.run(_check(archive(path=str(path)), acknowledged))
+        killer, chance = Killer(archive, path), random.Random(7)
+        for number in range(SOAK):
+            victim = killer.start(number)
+            killer.acknowledged += [killer.line() for _ in range(max(0, chance.randrange(-3, 9)))]
+            time.sleep(chance.random() * 0.2)
+            os.kill(victim, signal.SIGKILL)
+            killer.finish()
+        killer.close()
+        assert len(killer.acknowledged) > SOAK
+        asyncio.run(_check(archive(path=str(path)), killer.acknowledged))
+
+    return run
+
+
+@pytest.fixture
+def kill_9_at_steps(tmp_path: Path) -> Callable[[type[Archive], Path], None]:
+    """The same, with the victim killed at each call that changes a file, or in the middle of it."""
+    compiler = shutil.which("cc")
+    if not sys.platform.startswith("linux") or compiler is None:
+        pytest.skip("needs Linux and a C compiler: apt-get install gcc")
+    library = tmp_path / "kill_at_step.so"
+    source = Path(__file__).with_name("kill_at_step.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+
+    def run(archive: type[Archive], path: Path) -> None:
+        killer = Killer(archive, path, library)
+        for number, step in enumerate(range(1, STEPS + 1, max(1, STEPS // SOAK))):
+            killer.start(number, step)
+            killer.finish()
+        killer.close()
+        assert killer.acknowledged
+        asyncio.run(_check(archive(path=str(path)), killer.acknowledged))
 
     return run
 

@@ -49,7 +49,7 @@ class QdrantServer:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_PUT = do_POST = handle_any
+            do_GET = do_PUT = do_POST = do_PATCH = handle_any
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""
@@ -97,6 +97,8 @@ class QdrantServer:
             ("GET", f"{place}/exists", lambda name, _: {"exists": self._local.collection_exists(name)}),
             ("GET", place, self._info),
             ("PUT", place, self._create),
+            ("PATCH", place, self._update),
+            ("POST", f"{place}/points/delete", self._delete),
             ("PUT", f"{place}/index", self._index),
             ("PUT", f"{place}/vectors/([^/]+)", self._vector),
             ("PUT", f"{place}/points", self._upsert),
@@ -117,6 +119,13 @@ class QdrantServer:
             sparse_vectors_config=asked.sparse_vectors,
             metadata=asked.metadata,
         )
+
+    def _update(self, name: str, given: Any) -> bool:
+        asked = models.UpdateCollection.model_validate(given)
+        return self._local.update_collection(name, metadata=asked.metadata)
+
+    def _delete(self, name: str, given: Any) -> Any:
+        return self._local.delete(name, models.PointIdsList.model_validate(given).points)
 
     def _index(self, name: str, given: Any) -> Any:
         asked = models.CreateFieldIndex.model_validate(given)

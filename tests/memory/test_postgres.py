@@ -78,7 +78,7 @@ def test_a_newer_version_is_refused(archive_factory: ArchiveFactory, postgres_se
 
     use(archive_factory, nothing)
     with psycopg.connect(postgres_server, autocommit=True) as server:
-        server.execute(f'UPDATE "{schema}_archive".archive SET version = 2')
+        server.execute(f'UPDATE "{schema}_archive".archive SET version = 3')
     with pytest.raises(ArchiveError, match="upgrade scenepipe"):
         asyncio.run(archive_factory().open())
 

@@ -94,8 +94,10 @@ def test_what_is_filtered_by_is_indexed(qdrant_server: Start) -> None:
     use(server, nothing, prefix="mine")
     use(server, nothing, prefix="mine")
     made = [(path.split("?")[0], body["field_name"]) for _, path, body in server.requests if "/index" in path]
-    scenes = [("/collections/mine_scenes/index", f) for f in ("scene", "namespace", "key", "chain_id", "terms")]
-    assert made == [*scenes, *(("/collections/mine_encounters/index", f) for f in ("scene", "namespace", "chat"))]
+    fields = ("scene", "namespace", "key", "chain_id", "terms", "register", "code")
+    scenes = [("/collections/mine_scenes/index", f) for f in (*fields, "valence", "arousal", "dominance", "tension")]
+    met = [("/collections/mine_encounters/index", f) for f in ("scene", "namespace", "chat", "kind")]
+    assert made == [*scenes, *met]
     tenants = [body["field_schema"] for _, path, body in server.requests if "/index" in path and "name" in str(body)]
     assert [schema.get("is_tenant") for schema in tenants].count(True) == 2
 
@@ -111,7 +113,7 @@ def test_a_crash_between_two_indexes_is_healed(qdrant_server: Start) -> None:
     assert "terms" in server._indexes["scenepipe_scenes"]
 
 
-@pytest.mark.parametrize(("mark", "message"), [(None, "another program"), ({"scenepipe": 2}, "upgrade scenepipe")])
+@pytest.mark.parametrize(("mark", "message"), [(None, "another program"), ({"scenepipe": 3}, "upgrade scenepipe")])
 def test_other_collections_are_refused(qdrant_server: Start, mark: dict[str, int] | None, message: str) -> None:
     server = qdrant_server()
     server._local.create_collection("scenepipe_scenes", vectors_config={}, metadata=mark)
@@ -234,7 +236,9 @@ def test_two_archives_make_the_exact_union(qdrant_server: Start) -> None:
     use(server, body)
 
 
-def test_a_record_written_twice_at_once_keeps_its_first_form(qdrant_server: Start) -> None:
+def test_a_record_written_twice_at_once_keeps_its_first_form(
+    qdrant_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes that have both looked before either wrote: the second write changes nothing."""
     server, scene = qdrant_server(), scene_of("шаг", ["шаг"])
     later = scene.with_(created=scene.created.replace(year=2030))
@@ -242,7 +246,7 @@ def test_a_record_written_twice_at_once_keeps_its_first_form(qdrant_server: Star
     async def body(archive: Archive) -> None:
         other = QdrantArchive(url=server.url)
         await other.open()
-        other._analyses = lambda ids: {}  # type: ignore[method-assign]
+        monkeypatch.setattr(other, "_analyses", lambda *_: {})
         await archive.append([scene], [])
         await other.append([later], [])
         await other.aclose()

@@ -69,7 +69,7 @@ def test_a_file_and_a_foreign_folder_are_refused_and_left_alone(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("mark", "message"),
     [
-        ({"version": 2, "engine": "0.9"}, "upgrade scenepipe"),
+        ({"version": 3, "engine": "0.9"}, "upgrade scenepipe"),
         ({"version": 1, "engine": "0.8"}, "made by Qdrant Edge 0.8, this is for 0.9; export it"),
         ({"version": "x"}, "archive.json is damaged"),
     ],
@@ -135,6 +135,32 @@ def test_vectors_of_several_lengths_live_together(tmp_path: Path) -> None:
     suite.use(lambda name: opened(tmp_path / "a"), again)
 
 
+def test_the_vector_index_is_built_when_enough_is_new(tmp_path: Path) -> None:
+    """Also by a process that writes little itself, and not before."""
+
+    def kinds() -> set[str]:
+        files = (tmp_path / "a" / "shard" / "segments").glob("*/segment.json")
+        configs = [json.loads(file.read_bytes())["config"]["vector_data"] for file in files]
+        return {vector["index"]["type"] for config in configs for vector in config.values()}
+
+    async def add(number: int, index_every: int) -> None:
+        archive = QdrantEdgeArchive(path=str(tmp_path / "a"), index_every=index_every)
+        await archive.open()
+        noise = random.Random(number)
+        scenes = [
+            scene_of(f"{number} {n}", vector=[noise.randrange(-127, 128) for _ in range(512)]) for n in range(200)
+        ]
+        await archive.append(scenes, [])
+        assert (await archive.find(query_of(scenes[7])))[0].scene == scenes[7]
+        await archive.aclose()
+
+    for number in range(2):
+        asyncio.run(add(number, 10_000))
+    assert kinds() == {"plain"}
+    asyncio.run(add(3, 250))
+    assert "hnsw" in kinds()
+
+
 # --- Damage ----------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +218,12 @@ def test_every_acknowledged_encounter_survives_kill_9(
     tmp_path: Path, kill_9: Callable[[type[Archive], Path], None]
 ) -> None:
     kill_9(QdrantEdgeArchive, tmp_path / "a")
+
+
+def test_no_write_step_loses_anything_to_kill_9(
+    tmp_path: Path, kill_9_at_steps: Callable[[type[Archive], Path], None]
+) -> None:
+    kill_9_at_steps(QdrantEdgeArchive, tmp_path / "a")
 
 
 def test_a_folder_half_made_is_made_again(tmp_path: Path) -> None:

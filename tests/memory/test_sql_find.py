@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scenepipe.contracts import Archive, Query
 from scenepipe.memory.memory import MemoryArchive
-from scenepipe.memory.sql_tables import short
+from scenepipe.memory.records import short
 from scenepipe.memory.sqlite import SqliteArchive
 from scenepipe.testing.archive_suite import ArchiveSuite, scene_of
 

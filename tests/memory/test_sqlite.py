@@ -71,7 +71,7 @@ def test_the_file_says_whose_it_is(tmp_path: Path) -> None:
     asyncio.run(write(tmp_path / "a.db"))
     with sqlite3.connect(tmp_path / "a.db") as file:
         assert file.execute("PRAGMA application_id").fetchone() == (0x53434E50,)
-        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
         tables = dict(file.execute("SELECT name, strict FROM pragma_table_list WHERE schema = 'main'"))
         assert [tables[name] for name in ("scenes", "symbols", "encounters")] == [1, 1, 1]
     file.close()
@@ -129,7 +129,7 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     asyncio.run(write(tmp_path / "a.db"))
     with sqlite3.connect(tmp_path / "a.db") as file:
-        file.execute("PRAGMA user_version=2")
+        file.execute("PRAGMA user_version=3")
     file.close()
     assert "upgrade scenepipe" in asyncio.run(refusal(tmp_path / "a.db"))
 

@@ -61,6 +61,12 @@ def test_every_acknowledged_encounter_survives_kill_9(
     kill_9(SqliteArchive, tmp_path / "a.db")
 
 
+def test_no_write_step_loses_anything_to_kill_9(
+    tmp_path: Path, kill_9_at_steps: Callable[[type[Archive], Path], None]
+) -> None:
+    kill_9_at_steps(SqliteArchive, tmp_path / "a.db")
+
+
 # --- a full disk -----------------------------------------------------------------------------------------------------
 
 

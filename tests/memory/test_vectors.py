@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenepipe.memory.vectors import SIMILARITY_FLOOR, VectorIndex
+from scenepipe.memory.vectors import SIMILARITY_FLOOR, VectorIndex, by_scene
 
 ROW = st.lists(st.integers(-128, 127), min_size=3, max_size=3)
 
@@ -23,7 +24,7 @@ def cosine(a: list[int], b: list[int]) -> float:
 
 @given(st.lists(ROW, max_size=30), ROW, st.integers(1, 40))
 def test_search_is_exact(rows: list[list[int]], asked: list[int], limit: int) -> None:
-    index = VectorIndex()
+    index: VectorIndex[str] = VectorIndex()
     for start in range(0, len(rows), 7):
         part = rows[start : start + 7]
         index.add([str(start + n) for n in range(len(part))], [stored(row) for row in part])
@@ -39,14 +40,31 @@ def test_search_is_exact(rows: list[list[int]], asked: list[int], limit: int) ->
 
 
 def test_only_allowed_ids_are_found() -> None:
-    index = VectorIndex()
+    index: VectorIndex[str] = VectorIndex()
     index.add(["a", "b", "c"], [b"\x64\x00", b"\x64\x01", b"\x64\x02"])
-    assert list(index.search(b"\x64\x00", 1, {"b", "c"})) == ["b"]
-    assert index.search(b"\x64\x00", 5, set()) == {}
+    assert list(index.search(b"\x64\x00", 1, lambda keys: {"b", "c"})) == ["b"]
+    assert index.search(b"\x64\x00", 5, lambda keys: set()) == {}
+
+
+def test_the_nearest_are_asked_about_first_and_no_more_than_needed() -> None:
+    index: VectorIndex[int] = VectorIndex()
+    index.add(range(1000), [bytes([100, n % 100]) for n in range(1000)])
+    asked: list[int] = []
+
+    def odd(keys: Sequence[int]) -> set[int]:
+        asked.extend(keys)
+        return {key for key in keys if key % 2}
+
+    assert list(index.search(b"\x64\x00", 12, odd)) == [*range(1, 1000, 100), 3, 103]
+    assert len(asked) == 200
+
+
+def test_analyses_of_a_scene_are_joined() -> None:
+    assert by_scene({("a", 2): 0.9, ("b", 1): 0.8, ("a", 1): 0.7}) == {"a": 0.9, "b": 0.8}
 
 
 def test_only_rows_of_the_same_length_are_compared() -> None:
-    index = VectorIndex()
+    index: VectorIndex[str] = VectorIndex()
     index.add(["a", "b", "c"], [b"\x64\x00", b"\x64", b"\x64\x01"])
     assert len(index) == 3
     assert list(index.search(b"\x64\x00", 5)) == ["a", "c"]
@@ -55,7 +73,7 @@ def test_only_rows_of_the_same_length_are_compared() -> None:
 
 
 def test_two_analyses_of_a_scene_count_once() -> None:
-    index = VectorIndex()
+    index: VectorIndex[str] = VectorIndex()
     index.add(["a", "a"], [b"\x64\x00", b"\x64\x20"])
     assert list(index.search(b"\x64\x20", 5).items())[0][0] == "a"
     assert len(index.search(b"\x64\x20", 5)) == 1

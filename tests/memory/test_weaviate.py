@@ -73,7 +73,7 @@ def test_the_key_is_sent_and_never_shown(weaviate_server: Start) -> None:
     assert use(server, body, api_key=SecretStr("richtig")) == 1
 
 
-@pytest.mark.parametrize(("mark", "message"), [("notes", "another program"), ("scenepipe archive 2", "upgrade")])
+@pytest.mark.parametrize(("mark", "message"), [("notes", "another program"), ("scenepipe archive 3", "upgrade")])
 def test_other_collections_are_refused(weaviate_server: Start, mark: str, message: str) -> None:
     server = weaviate_server()
     server._put("MineScenes", {**weaviate._schema("MineScenes"), "description": mark})
@@ -117,14 +117,16 @@ def test_scenes_are_written_before_encounters(weaviate_server: Start) -> None:
     assert sent == ["ScenepipeScenes"] * 20 + ["ScenepipeEncounters"] * 20
 
 
-def test_a_record_written_twice_at_once_keeps_its_first_form(weaviate_server: Start) -> None:
+def test_a_record_written_twice_at_once_keeps_its_first_form(
+    weaviate_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, scene = weaviate_server(), scene_of("шаг", ["шаг"])
     later = scene.with_(created=scene.created.replace(year=2030))
 
     async def body(archive: Archive) -> None:
         other = WeaviateArchive(url=server.url, grpc_port=server.grpc_port)
         await other.open()
-        other._analyses = lambda ids: {}  # type: ignore[method-assign]
+        monkeypatch.setattr(other, "_analyses", lambda *_: {})
         await archive.append([scene], [])
         await other.append([later], [])
         await other.aclose()

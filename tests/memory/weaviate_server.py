@@ -110,6 +110,12 @@ class WeaviateServer(weaviate_pb2_grpc.WeaviateServicer):  # type: ignore[misc]
             return self._put(given["class"], given)
         if (method, path) == ("POST", "/v1/objects"):
             return self._insert(given)
+        found = re.fullmatch(r"/v1/objects/(\w+)/([0-9a-f-]{36})", path)
+        if found and method == "DELETE":
+            return (204, None) if self.objects[found[1]].pop(found[2], None) else (404, None)
+        if found and method == "PUT":
+            self.objects[found[1]].pop(found[2])
+            return self._insert({**given, "id": found[2]})
         return 404, {"error": [{"message": f"no such route: {method} {path}"}]}
 
     def _put(self, name: str, given: dict[str, Any]) -> tuple[int, Any]:
@@ -214,14 +220,14 @@ def _http(server: WeaviateServer) -> ThreadingHTTPServer:
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, answer = server.answer(self.command, self.path, self.headers.get("authorization"), body)
-            content = json.dumps(answer).encode()
+            content = b"" if status == 204 else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_PUT = do_POST = handle_any
+        do_GET = do_PUT = do_POST = do_DELETE = handle_any
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

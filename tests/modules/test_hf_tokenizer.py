@@ -85,3 +85,11 @@ def test_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
         HFTokenizer(path=str(tmp_path)).open(Resources())
     with pytest.raises(ConfigError, match="batch_size"):
         HFTokenizer(path="x", batch_size=0)
+
+
+def test_it_counts_what_it_would_cut(path: Path) -> None:
+    stage = HFTokenizer(path=str(path))
+    stage.open(Resources())
+    for text in ("шаг", "почему 🙂\n step"):
+        (scene,) = run(path, text)
+        assert stage.count(text) == len(scene.pieces or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 
 import scenepipe.modules.recall as recall_module
+from scenepipe.config import parse_config
 from scenepipe.contracts import Context, Encounter, Resources
+from scenepipe.errors import ConfigError
 from scenepipe.memory.memory import MemoryArchive
+from scenepipe.mixture import Mixture
 from scenepipe.modules.recall import Recall
 from scenepipe.modules.remember import Remember
-from scenepipe.scene import Origin, Receipt, Reply, Scene
+from scenepipe.scene import Delta, Emotion, Origin, Reading, Receipt, Reply, Scene, Tension
 from scenepipe.testing.archive_suite import encounter_of, scene_of
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -67,7 +71,7 @@ def receipt() -> Receipt:
 
 def test_it_declares_what_it_does() -> None:
     assert Recall.reads == {"linkage", "symbols"}
-    assert Recall.writes == {"echoes", "resonance"}
+    assert Recall.writes == {"echoes", "resonance", "turns"}
     assert Recall.needs == {"archive"}
     assert getattr(Recall, "explains", True)
 
@@ -143,7 +147,7 @@ def test_spellings_resonate_together(clock: Clock) -> None:
 def test_what_the_system_said_strengthens_nothing(clock: Clock) -> None:
     scene = scene_of("шаг", ["шаг"])
     met = encounter_of(scene, "1", minutes=-60)
-    noise = [encounter_of(scene, kind, kind=kind, data={"text": "x"}) for kind in ("spoken", "linked", "forgotten")]
+    noise = [encounter_of(scene, kind, kind=kind, data={"text": "x"}) for kind in ("spoken", "linked", "read")]
     plain = recalled(scene, [scene], [met]).resonance
     assert plain == recalled(scene, [scene], [met, *noise]).resonance
     assert plain is not None
@@ -203,3 +207,133 @@ def test_within_chat(clock: Clock) -> None:
 def test_an_unanalysed_scene_is_recalled_by_its_words(clock: Clock) -> None:
     bare = scene_of("шаг").with_(symbols=None, linkage=None, field=None, analysis=None)
     assert texts(recalled(bare, [bare], [encounter_of(bare, "1")])) == ["шаг"]
+
+
+# --- Filters ---------------------------------------------------------------------------------------------------------
+
+
+def stored_scenes() -> tuple[list[Scene], list[Encounter]]:
+    """Four scenes alike in their words; what tells them apart stands in the filters."""
+    scenes = [scene_of(f"шаг {name}", ["шаг"]) for name in ("а", "б", "в", "г")]
+    scenes[0] = scenes[0].with_(registers=Mixture(weights={"body": 0.4, "poet": 0.2}))
+    scenes[1] = scenes[1].with_(delta=Delta(code=7, codebook="c1", margin=0.2, alternative=1), registers=Mixture())
+    scenes[2] = scenes[2].with_(emotion=Emotion(valence=Reading(value=-0.6)), registers=Mixture())
+    scenes[3] = scenes[3].with_(tension=Tension(level=Reading(value=0.9)), registers=Mixture())
+    log = [encounter_of(scene, str(n), minutes=-60 * 24 * n) for n, scene in enumerate(scenes)]
+    log.append(encounter_of(scenes[2], "said", kind="spoken", minutes=-60 * 24 * 9, data={"text": "да"}))
+    return scenes, log
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({}, "абвг"),
+        ({"registers": ["body"]}, "а"),
+        ({"registers": ["poet", "logician"]}, "а"),
+        ({"registers": ["logician"]}, ""),
+        ({"codes": ["Δ7@c1"]}, "б"),
+        ({"codes": ["Δ7@c2"]}, ""),
+        ({"ranges": {"valence": (-1.0, -0.5)}}, "в"),
+        ({"ranges": {"valence": (-0.5, 1.0)}}, ""),
+        ({"ranges": {"tension": (0.5, 1.0)}}, "г"),
+        ({"kinds": ["spoken"]}, "в"),
+        ({"kinds": ["met", "spoken"]}, "абвг"),
+        ({"kinds": ["read"]}, ""),
+        ({"since": "2026-04-30T12:00"}, "аб"),
+        ({"since": "36h"}, "аб"),
+        ({"until": "2026-04-29T12:00"}, "вг"),
+        ({"until": "36h", "kinds": ["met"]}, "вг"),
+        ({"until": "5d", "kinds": ["met"]}, ""),
+        ({"since": "60h", "ranges": {"valence": (-1.0, 0.0)}, "kinds": ["met"]}, "в"),
+    ],
+)
+def test_each_filter_leaves_out(clock: Clock, options: dict[str, Any], found: str) -> None:
+    scenes, log = stored_scenes()
+    done = recalled(scene_of("шаг", ["шаг"]), scenes, log, top_k=9, **options)
+    assert "".join(sorted(text[-1] for text in texts(done))) == found
+    assert all(echo.reasons for echo in done.echoes or ())
+
+
+def test_filters_leave_resonance_alone(clock: Clock) -> None:
+    scene = scene_of("Шаг.", ["шаг"])
+    twin = scene_of("шаг.", ["шаг"])
+    log = [encounter_of(twin, "1", minutes=-5), encounter_of(scene, "2", minutes=-5)]
+    plain = recalled(scene, [scene, twin], log)
+    for options in ({"kinds": ["read"]}, {"registers": ["logician"]}, {"since": "1m"}, {"codes": ["Δ1@c1"]}):
+        done = recalled(scene, [scene, twin], log, **options)
+        assert done.echoes == ()
+        assert done.resonance == plain.resonance
+    assert plain.resonance is not None
+    assert plain.resonance.encounters == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "says"),
+    [
+        ({"since": "yesterday"}, "since", "is no time; give a date"),
+        ({"until": "30"}, "until", "is no time"),
+        ({"codes": ["41"]}, "codes", "'41' is no Δ-code; give it with its codebook, as a scene shows it: Δ41@c1"),
+        ({"ranges": {"valence": (0.5, -0.5)}}, "ranges.valence", "[0.5, -0.5] holds nothing"),
+        ({"ranges": {"tension": (float("nan"), 1.0)}}, "ranges.tension", "holds nothing"),
+    ],
+)
+def test_a_filter_that_cannot_be_is_refused_when_it_is_built(options: dict[str, Any], where: str, says: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Recall(**options)
+    assert [fault.where for fault in refused.value.faults] == [where]
+    assert says in str(refused.value)
+
+
+def test_filters_are_options_of_the_yaml() -> None:
+    """Every one of them is known by name, checked and passed on."""
+    options = {
+        "kinds": ["met", "read"], "since": "30d", "until": "2030-01-01", "registers": ["poet"], "codes": ["Δ41@c1"],
+        "ranges": {"valence": [-1, 0]}, "within": "chat", "turns": 2,
+    }  # fmt: skip
+    lines = "".join(f"    {name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in options.items())
+    text = "scenepipe: 1\nname: t\nencoder: null\nmemory: {use: memory}\nstages:\n  - use: recall\n" + lines
+    found = parse_config(text, source="t").stages[0].options
+    assert found == options | {"ranges": {"valence": (-1.0, 0.0)}, "top_k": 3, "min_score": 0.0}
+    with pytest.raises(ConfigError, match="kinds"):
+        parse_config(text.replace('"read"', '"heard"'), source="t")
+    with pytest.raises(ConfigError, match="ranges"):
+        parse_config(text.replace("valence", "joy"), source="t")
+
+
+# --- Documents -------------------------------------------------------------------------------------------------------
+
+
+def read_of(scene: Scene, name: str, **data: object) -> Encounter:
+    place = {"source": "книги/вход.md", "span": [4, 9], "sha256": "0" * 64} | data
+    return encounter_of(scene, name, kind="read", data=place)
+
+
+def test_what_was_read_is_cited(clock: Clock) -> None:
+    part, row, met = scene_of("шаг в книге", ["шаг"]), scene_of("шаг в строке", ["шаг"]), scene_of("шаг мой", ["шаг"])
+    log = [read_of(part, "1"), read_of(row, "2", source="x.jsonl", row=12), encounter_of(met, "3")]
+    done = recalled(scene_of("шаг", ["шаг"]), [part, row, met], log)
+    cited = {echo.text: (echo.source, echo.span, echo.met is None) for echo in done.echoes or ()}
+    assert cited == {
+        "шаг в книге": ("книги/вход.md", (4, 9), True),
+        "шаг в строке": ("x.jsonl:12", (4, 9), True),
+        "шаг мой": (None, None, False),
+    }
+    assert Scene.from_json(done.to_json()) == done
+
+
+def test_what_was_read_is_its_own_echo_and_was_not_met(clock: Clock) -> None:
+    scene = scene_of("шаг", ["шаг"])
+    done = recalled(scene, [scene], [read_of(scene, "1")])
+    (echo,) = done.echoes or ()
+    assert (echo.reasons, echo.source, echo.met) == (("same words",), "книги/вход.md", None)
+    assert done.resonance is not None
+    assert (done.resonance.strength, done.resonance.encounters) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    "data", [{"span": [1]}, {"span": "x"}, {"source": 7}, {"row": 0}, {"more": 1}, {"span": [-1, 2]}]
+)
+def test_a_citation_that_cannot_be_read_is_none(clock: Clock, data: dict[str, object]) -> None:
+    scene = scene_of("шаг в книге", ["шаг"])
+    (echo,) = recalled(scene_of("шаг", ["шаг"]), [scene], [read_of(scene, "1", **data)]).echoes or ()
+    assert (echo.source, echo.span) == (None, None)

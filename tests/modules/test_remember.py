@@ -58,7 +58,8 @@ def test_it_writes_the_analysis_the_meeting_and_the_reply() -> None:
         assert (met.kind, said.kind) == ("met", "spoken")
         assert scene.reply is not None
         assert met.data == {}
-        assert said.data == {"text": "ответ", "receipt": scene.reply.receipt.model_dump(mode="json")}
+        receipt = scene.reply.receipt.model_dump(mode="json")
+        assert said.data == {"text": "ответ", "receipt": receipt, "parent": met.id}
         assert Receipt.model_validate(said.data["receipt"]) == scene.reply.receipt
         for encounter in (met, said):
             assert encounter.id == str(uuid.uuid5(SCENE_NAMESPACE, f"{scene.id}\nr1\n2\n{encounter.kind}"))
@@ -67,6 +68,33 @@ def test_it_writes_the_analysis_the_meeting_and_the_reply() -> None:
             }  # fmt: skip
             assert scene.analysis is not None
             assert encounter.analysis == scene.analysis.id
+
+    asyncio.run(main())
+
+
+def test_only_a_chat_has_parents() -> None:
+    async def main() -> None:
+        archive, scene = MemoryArchive(), spoken()
+        await Remember().run(scene.with_(origin=Origin(run="r1")), context(archive))
+        assert [e.data.get("parent") for e in await archive.encounters()] == [None, None]
+
+    asyncio.run(main())
+
+
+def test_a_turn_names_what_it_follows_and_a_regenerated_one_is_not_met_again() -> None:
+    async def main() -> None:
+        archive, scene = MemoryArchive(), spoken()
+        origin = Origin(chat="c", turn=2, run="r1", parent="before")
+        await Remember().run(scene.with_(origin=origin), context(archive))
+        met, said = await archive.encounters()
+        assert (met.data, said.data["parent"]) == ({"parent": "before"}, met.id)
+        again = Origin(chat="c", turn=2, run="r2", parent=met.id, regenerate=True)
+        await Remember().run(scene.with_(origin=again), context(archive))
+        kinds = [(e.kind, e.data.get("parent")) for e in await archive.encounters()]
+        assert sorted(kinds) == [("met", "before"), ("spoken", met.id), ("spoken", met.id)]
+        silent = scene.with_(origin=again.model_copy(update={"run": "r3"}), reply=None)
+        await Remember().run(silent, context(archive))
+        assert len(await archive.encounters()) == 3
 
     asyncio.run(main())
 

@@ -155,3 +155,11 @@ def test_no_vocabulary_is_refused_with_what_to_give(exact: Path, tmp_path: Path)
 def test_a_long_text_keeps_every_piece(exact: Path) -> None:
     text = "Почему я не чувствую шаг в себе?\n" * 3000
     assert_tiles(text, pieces(exact, text))
+
+
+def test_it_counts_what_it_would_cut(exact: Path, normalising: Path) -> None:
+    for path in (exact, normalising):
+        stage = SentencePieceTokenizer(model=str(path))
+        stage.open(Resources())
+        for text in ("шаг", "почему 🙂\n step", "  a  b "):
+            assert stage.count(text) == len(pieces(path, text))

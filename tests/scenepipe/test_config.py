@@ -128,7 +128,9 @@ class Backend:
 class Archive(Backend):
     """An archive."""
 
-    append = get = find = encounters = hypertokens = export = verify = Backend.open
+    append = get = find = encounters = chat = hypertokens = neighbours = forget = rebuild = export = verify = (
+        Backend.open
+    )
 
     def __init__(self, *, path: str) -> None:
         raise AssertionError("checking constructed an archive")

@@ -357,6 +357,13 @@ def test_callers_may_fill_fields_first() -> None:
         assert pipe.run(scene).origin.run == "r1"
 
 
+def test_a_text_may_have_its_occasion() -> None:
+    with Pipeline([Upper()], given={"language"}) as pipe:
+        origin = pipe.run("hello", origin=Origin(chat="a", turn=2, namespace="n")).origin
+        assert (origin.chat, origin.turn, origin.namespace) == ("a", 2, "n")
+        assert origin.run
+
+
 def test_open_errors_reach_the_caller_and_may_be_tried_again() -> None:
     class Broken(Tag):
         tries = 0

@@ -20,7 +20,6 @@ from scenepipe.recall import (
     operation_id,
     rank,
     reasons,
-    repeated,
     resonance,
     symbol_keys,
 )
@@ -175,19 +174,3 @@ def test_an_operation_is_a_row_of_a_run() -> None:
 def test_archived_twice_is_archived_once() -> None:
     scene = scene_of("шаг", ["шаг"], namespace="дом").with_(outputs={"text": "x"}, echoes=())
     assert archived(archived(scene)) == archived(scene) == scene_of("шаг", ["шаг"], namespace="дом")
-
-
-# --- Hypertokens -----------------------------------------------------------------------------------------------------
-
-
-def test_chains_that_join_to_the_same_letters_keep_their_own_names() -> None:
-    one, two = ("аб", "в"), ("а", "бв")
-    found = repeated([one, one, two, two, two, ("г", "д")])
-    assert [(h.name, h.chain) for h in found] == [("а·бв", two), ("аб·в", one)]
-
-
-@given(st.lists(st.lists(st.sampled_from(["а", "б", "не:а", "неа", "аб"]), max_size=3).map(tuple), max_size=12))
-def test_hypertokens_have_unique_names_and_expand_to_their_chain(chains: list[tuple[str, ...]]) -> None:
-    found = repeated(chains)
-    assert {h.chain for h in found} == {c for c in chains if len(c) > 1 and chains.count(c) > 1}
-    assert len({h.name for h in found}) == len(found)

@@ -12,12 +12,14 @@ from scenepipe.errors import InputError
 from scenepipe.scene import (
     STAGE_FIELDS,
     Delta,
+    Echo,
     Language,
     Linkage,
     Origin,
     Scene,
     SemanticField,
     Symbol,
+    Turn,
     Vector,
     fold,
     new_scene,
@@ -166,3 +168,17 @@ def test_stage_fields_follow_the_scene() -> None:
     assert STAGE_FIELDS[-1] == "outputs"
     assert not {"id", "text", "created"} & set(STAGE_FIELDS)
     assert Language().code == "und"
+
+
+def test_a_chats_fields_are_written_only_in_a_chat() -> None:
+    """So that a stored scene has the bytes that it had before there were any."""
+    plain = new_scene("шаг")
+    assert "turns" not in plain.to_json()
+    assert "parent" not in plain.to_json()
+    origin = Origin(chat="a", turn=2, parent="p", regenerate=True)
+    turns = (Turn(text="раз", reply="один", scene_id="1"), Turn(text="два"))
+    echo = Echo(scene_id="2", text="три", source="a.jsonl:4", span=(3, 9))
+    talked = new_scene("шаг", origin).with_(turns=turns, echoes=(echo,))
+    assert Scene.from_json(talked.to_json()) == talked
+    assert Scene.from_json(plain.to_json()) == plain
+    assert new_scene("шаг", Origin(parent="p")).to_json().count('"parent":"p"') == 1

@@ -57,6 +57,15 @@ def test_examples_show_as_many_nouns_as_are_asked_for(symbols: int) -> None:
         assert set(told["chain"]) <= set(told["symbols"])
 
 
+@pytest.mark.parametrize("code", ["ru", "en"])
+def test_a_stop_string_opens_the_template_and_stands_in_no_answer(code: str) -> None:
+    request = SceneRequest("x", code)
+    assert any(stop in request.render() for stop in request.stop)
+    for pairs in EXAMPLES.values():
+        for text, told in pairs:
+            assert not any(stop in json.dumps(json.loads(told.to_json()), indent=1) for stop in request.stop), text
+
+
 def test_an_undetermined_language_is_asked_about_in_english() -> None:
     assert SceneRequest("x", "und").render() == SceneRequest("x", "en").render()
 

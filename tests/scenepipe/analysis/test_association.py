@@ -120,7 +120,7 @@ def test_another_language_is_linked_in_english(read: Read) -> None:
     assert "darkness" in reading.linkage.chain
 
 
-@pytest.mark.parametrize(("count", "own"), [(0, 3), (1, 2), (6, 1)])
+@pytest.mark.parametrize(("count", "own"), [(0, 3), (1, 2), (2, 1), (6, 0)])
 def test_the_number_of_associations_is_kept(builder: SceneBuilder, count: int, own: int) -> None:
     text = "Окно, дверь и лампа"
     limited = SceneBuilder(builder.lexicon, encoder=builder._encoder, vectors=builder._vectors, associations=count)
@@ -130,6 +130,15 @@ def test_the_number_of_associations_is_kept(builder: SceneBuilder, count: int, o
     assert len(reading.linkage.chain) == 3
 
 
-def test_a_noun_of_the_other_language_is_said_in_the_scenes(read: Read) -> None:
-    chain = read("Я вижу только твой mirror, и больше ничего не помню")[0].linkage.chain
-    assert chain[0] == "зеркало"
+def test_a_noun_of_the_other_language_is_said_in_the_scenes() -> None:
+    text = "Я вижу только твой mirror, и больше ничего не помню"
+    (reading,) = SceneBuilder(shipped_lexicon(), associations=0).read([SceneText(text, *read_text(text))])
+    assert reading.linkage.chain[0] == "зеркало"
+
+
+def test_a_word_calls_what_is_written_of_it(read_words: Read) -> None:
+    (reading,) = read_words("Абажур")
+    written = next(e for e in shipped_lexicon().word_associations if e.text == "абажур")
+    called = associated(reading)
+    assert {symbol.concept for symbol in called} <= set(written.symbols)
+    assert {(symbol.origin, symbol.evidence) for symbol in called} == {("lexicon", ((0, 6),))}

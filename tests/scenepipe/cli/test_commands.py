@@ -43,7 +43,7 @@ def test_explain_says_why_and_what_without_calling_the_engine(cli: Cli, pipeline
     at = lines.index("почему: Поэт 0.60")
     assert lines[at + 1] == "  +0.60 задано в конвейере"
     prompt = lines.index("decode prompt:")
-    assert lines[prompt + 1 : prompt + 4] == [f"Сцена: {RUSSIAN}", "Сцепка: почему·не:чувствую·тишина", "Ответ:"]
+    assert lines[prompt + 1 : prompt + 4] == [f"Сцена: {RUSSIAN}", "Сцепка: почему·тишина", "Ответ:"]
     assert (
         "decode mixture: mode exact, asked {poet 0.6, philosopher 0.3}, used {poet 0.6, philosopher 0.3}, base 0.1"
         in lines

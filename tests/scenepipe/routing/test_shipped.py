@@ -44,8 +44,8 @@ COOK = [
 ]  # fmt: skip
 OTHERS = [
     "Is freedom possible without rules?", "My back hurts after the long drive.", "Snow covered the bench in the park.",
-    "I argued with my sister about money.", "Does it follow that he lied?", "What is courage?",
-    "The night train whistled far away.", "I cannot sleep before exams.", "Should I trust my first impression?",
+    "I argued with my sister about money.", "Верно ли, что из этого следует и обратное?", "What is courage?",
+    "The night train whistled far away.", "I cannot sleep before exams.", "Какой банк надёжнее, если вклад небольшой?",
     "My printer has stopped working.",
 ]  # fmt: skip
 UNSEEN = [

@@ -1,0 +1,117 @@
+"""One request in a batch: what it asked, what it has said, and where that goes. Importing this module imports torch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from scenepipe.backends.json_grammar import Grammar
+from scenepipe.backends.passes import Cached
+from scenepipe.backends.row_text import RowText
+from scenepipe.contracts import Chunk, Sampling
+from scenepipe.scene import Usage
+
+Event = Chunk | Exception
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """Where a row's events go: a queue of an event loop, from any thread."""
+
+    loop: asyncio.AbstractEventLoop
+    queue: asyncio.Queue[Event]
+
+
+@dataclass(eq=False, kw_only=True)
+class Row(Cached):
+    """A reply in the making.
+
+    Args:
+        random: the row's own random numbers.
+        max_tokens: of the reply.
+        ends: token ids that end it.
+        started: when it left the queue, by `time.perf_counter`.
+        dropped: set by whoever no longer listens.
+    """
+
+    sampling: Sampling
+    random: torch.Generator
+    max_tokens: int
+    ends: frozenset[int]
+    text: RowText
+    outlet: Outlet
+    grammar: Grammar | None = None
+    started: float = 0.0
+    dropped: bool = False
+    finished: bool = False
+    _allowed: torch.Tensor | None = field(default=None, init=False)
+
+    def recent(self, count: int) -> Sequence[int]:
+        """The last tokens of prompt and reply."""
+        return [*self.prompt[-count:], *self.reply][-count:]
+
+    def look(self) -> None:
+        """Ask the grammar what may follow.
+
+        Raises:
+            BackendError: the grammar engine gave up.
+        """
+        if self.grammar is not None:
+            self._allowed = torch.from_numpy(self.grammar.allowed())
+
+    def allowed(self) -> torch.Tensor | None:
+        """What may follow, as `look` saw it; None without a grammar."""
+        return self._allowed
+
+    def take(self, token: int) -> Chunk | None:
+        """Add the token that was drawn; returns what is to be said, if anything."""
+        self.reply.append(token)
+        ended = token in self.ends
+        if self.grammar is not None:
+            self.grammar.add(token)
+            ended |= self.grammar.finished
+        said = "" if token in self.ends else self.text.add(token)
+        if self.text.stopped or ended:
+            return self._last(said + ("" if self.text.stopped else self.text.rest()), "stop")
+        if len(self.reply) >= self.max_tokens:
+            return self._last(said + self.text.rest(), "length")
+        return Chunk(text=said) if said else None
+
+    def _last(self, said: str, reason: str) -> Chunk:
+        self.finished = True
+        seconds = time.perf_counter() - self.started
+        usage = Usage(prompt_tokens=len(self.prompt), reply_tokens=len(self.reply), seconds=seconds)
+        return Chunk(text=said, finish_reason="stop" if reason == "stop" else "length", usage=usage)
+
+
+class Post:
+    """Events of one step, brought to their event loops together: one wake-up a loop, not one a row."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Row, Event]] = []
+
+    def add(self, row: Row, event: Event | None) -> None:
+        if event is not None:
+            self._waiting.append((row, event))
+
+    def send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[Row, Event]]] = defaultdict(list)
+        for row, event in waiting:
+            loops[row.outlet.loop].append((row, event))
+        for loop, events in loops.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, events)
+            except RuntimeError:  # that loop is closed: nobody listens any more
+                for row, _ in events:
+                    row.dropped = True
+
+
+def _deliver(events: Iterable[tuple[Row, Event]]) -> None:
+    for row, event in events:
+        row.outlet.queue.put_nowait(event)

@@ -1,0 +1,212 @@
+"""One loaded base with its bank and its generation loop, in terms of texts and requests.
+
+Importing this module imports torch and transformers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+
+from scenepipe.backends.bank import RegisterBank
+from scenepipe.backends.batcher import Batcher
+from scenepipe.backends.json_grammar import Grammar, Grammars
+from scenepipe.backends.passes import Passes
+from scenepipe.backends.row_text import RowText
+from scenepipe.backends.rows import Outlet, Row
+from scenepipe.backends.transformers_load import Base
+from scenepipe.contracts import Request
+from scenepipe.errors import BackendError
+from scenepipe.models.adapter import Adapter
+from scenepipe.scene import TokenScore
+
+_CANARY_TOKENS = 16
+_CANARY_TOLERANCE = 1e-5
+_SELF_CHECK = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+_SELF_CHECK_TEXTS = ("A step.", "Scene: one step in the silence, and then another")
+_CHECKED_ROWS = 2
+_TEXT_BEFORE = 4
+
+
+class TransformersEngine:
+    """Texts in, rows and scores out.
+
+    Args:
+        adapters: by register name, in normal form.
+        context, parallel, max_batch_tokens, threads: as `scenepipe.backends.transformers.Transformers` says.
+
+    Raises:
+        RegisterError: an adapter does not fit the model.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adapters: Mapping[str, Adapter],
+        *,
+        context: int,
+        parallel: int,
+        max_batch_tokens: int,
+        threads: int | None,
+    ) -> None:
+        self._base = base
+        self._tokenizer = base.tokenizer
+        config = base.model.config.get_text_config()
+        self.fits = min(context, getattr(config, "max_position_embeddings", None) or context)
+        self.chat = base.tokenizer.chat_template is not None
+        self._vocabulary = config.vocab_size
+        self._grammars: Grammars | None = None
+        self._grammars_lock = threading.Lock()
+        self._bank = RegisterBank(base.model, adapters, dtype=base.dtype)
+        self._passes = Passes(base.model, self._bank, max(parallel, _CHECKED_ROWS))
+        self._batcher = Batcher(self._passes, parallel=parallel, max_batch_tokens=max_batch_tokens, threads=threads)
+
+    def close(self) -> None:
+        """End the loop and take the bank off the model."""
+        self._batcher.close()
+        self._bank.remove()
+
+    # --- texts -------------------------------------------------------------------------------------------------------
+
+    def tokens(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of a text; what looks like a control token in it stays text.
+
+        Args:
+            special: with the model's beginning-of-text token in front, where it has one.
+        """
+        ids: list[int] = self._tokenizer(text, add_special_tokens=special, split_special_tokens=True).input_ids
+        return ids
+
+    def prompt(self, request: Request) -> list[int]:
+        """Token ids of a request's prompt or messages.
+
+        Raises:
+            BackendError: neither or both, messages without a chat template, or too long for the context.
+        """
+        if (request.prompt is None) == (request.messages is None):
+            raise BackendError("a request has a prompt or messages, exactly one of them")
+        if request.prompt is not None:
+            ids = self.tokens(request.prompt, special=True)
+        elif not self.chat:
+            raise BackendError("this model has no chat template, so it takes a prompt, not messages")
+        else:
+            ids = self._chat(request)
+        self._must_fit(len(ids) + 1, "prompt and one token of reply have")
+        return ids or [self._start_token()]
+
+    def _chat(self, request: Request) -> list[int]:
+        messages = [message.model_dump() for message in request.messages or ()]
+        try:
+            told = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        except Exception as error:  # a template is a program of the model's: it may raise anything
+            raise BackendError(f"the model's chat template refused these messages: {error}") from None
+        ids: list[int] = told["input_ids"]
+        return ids
+
+    def _start_token(self) -> int:
+        """What stands for an empty prompt."""
+        told = self._tokenizer.bos_token_id
+        return min(self._base.ends) if told is None else int(told)
+
+    def _must_fit(self, tokens: int, what: str) -> None:
+        if tokens > self.fits:
+            raise BackendError(
+                f"{what} {tokens} tokens and {self.fits} fit; raise backend.context, recall fewer echoes, or shorten "
+                "the text"
+            )
+
+    # --- replies -----------------------------------------------------------------------------------------------------
+
+    def grammar(self, schema: Mapping[str, Any]) -> Grammar:
+        """A grammar for one reply; the first one reads the vocabulary, about a second for 262,144 tokens.
+
+        Raises:
+            BackendError: the schema cannot be compiled.
+        """
+        with self._grammars_lock:
+            if self._grammars is None:
+                self._grammars = Grammars(self._tokenizer, self._vocabulary, sorted(self._base.ends))
+        return self._grammars.of(schema)
+
+    def row(
+        self, request: Request, prompt: Sequence[int], weights: Sequence[float], seed: int, grammar: Grammar | None
+    ) -> Row:
+        """A row for this request; call it on the event loop that listens."""
+        return Row(
+            prompt=prompt,
+            weights=weights,
+            sampling=request.sampling,
+            random=torch.Generator().manual_seed(seed % 2**63),
+            max_tokens=min(request.max_tokens, self.fits - len(prompt)),
+            ends=self._base.ends,
+            text=RowText(self._tokenizer.backend_tokenizer, request.stop, prompt[-_TEXT_BEFORE:]),
+            outlet=Outlet(asyncio.get_running_loop(), asyncio.Queue()),
+            grammar=grammar,
+        )
+
+    def submit(self, row: Row) -> None:
+        """Let a row join the batch."""
+        self._batcher.submit(row)
+
+    def score(self, prompt: Sequence[int], reply: str, weights: Sequence[float]) -> Future[list[TokenScore]]:
+        """Natural-log probability of each token of a reply.
+
+        Raises:
+            BackendError: prompt and reply do not fit the context.
+        """
+        told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+        texts = _pieces(reply, [end for _, end in told.offset_mapping])
+        self._must_fit(len(prompt) + len(texts), "prompt and reply have")
+
+        def scored() -> list[TokenScore]:
+            logprobs = self._passes.score(prompt, told.input_ids, weights)
+            return [TokenScore(token=text, logprob=value) for text, value in zip(texts, logprobs, strict=True)]
+
+        return self._batcher.call(scored)
+
+    # --- proofs ------------------------------------------------------------------------------------------------------
+
+    def prove(self, prompt: str) -> Future[list[bool]]:
+        """Check the engine against itself, then say of each register whether it leaves the distribution as it was.
+
+        Raises:
+            BackendError: rows in one batch do not say what they say alone: this architecture cannot be batched so.
+        """
+        ids = self.tokens(prompt, special=True)
+
+        def proven() -> list[bool]:
+            self._check_batch()
+            count = len(self._bank.names)
+            base = self._passes.next_logprobs(ids, [0.0] * count)
+            likely = base.topk(min(_CANARY_TOKENS, len(base))).indices
+            alone = [[float(i == j) for j in range(count)] for i in range(count)]
+            told = [self._passes.next_logprobs(ids, weights) for weights in alone]
+            return [bool((each - base)[likely].abs().max() < _CANARY_TOLERANCE) for each in told]
+
+        return self._batcher.call(proven)
+
+    def _check_batch(self) -> None:
+        """Two rows of different lengths in one batch, against each alone in Transformers' own way."""
+        one, other = (self.tokens(text, special=True) for text in _SELF_CHECK_TEXTS)
+        drift = self._passes.drift(one, other)
+        limit = _SELF_CHECK.get(self._base.dtype, max(_SELF_CHECK.values()))
+        if not drift <= limit:
+            raise BackendError(
+                f"'{self._base.model.config.model_type}' says in a batch what it does not say alone (log-probabilities "
+                f"differ by {drift:.3g}, at most {limit:g} is rounding); use another backend for this model"
+            )
+
+
+def _pieces(text: str, ends: Sequence[int]) -> list[str]:
+    """A text cut at token ends; a character that several tokens share belongs to the last of them."""
+    pieces, start = [], 0
+    for number, end in enumerate(ends):
+        shared = number + 1 < len(ends) and ends[number + 1] == end
+        pieces.append("" if shared else text[start:end])
+        start = start if shared else end
+    return pieces

@@ -1,0 +1,1 @@
+"""Hypertokens: found in an archive's chains, met in new text, spoken back; and folding without loss."""

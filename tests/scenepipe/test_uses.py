@@ -1,0 +1,156 @@
+"""A stage that uses an archive where the pipeline has one, and how a batch asks it from its thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+import pytest
+
+from scenepipe.contracts import Context, Resources
+from scenepipe.drawing.pipeline import describe
+from scenepipe.errors import DeadlineError
+from scenepipe.memory.memory import MemoryArchive
+from scenepipe.pipeline import Pipeline
+from scenepipe.scene import Scene
+
+
+class Counting(MemoryArchive):
+    """Counts how often it was opened and closed, and on which thread it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = self.closed = 0
+        self.threads: set[int] = set()
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+    async def get(self, ids: Sequence[str]) -> Sequence[Scene]:
+        self.threads.add(threading.get_ident())
+        await asyncio.sleep(0)
+        return await super().get(ids)
+
+
+class Looks:
+    """Says in a worker thread how many of its scenes the archive knows."""
+
+    reads: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[frozenset[str]] = frozenset({"outputs"})
+    uses: ClassVar[frozenset[str]] = frozenset({"archive"})
+    batch_size = 4
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+
+    def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
+        self.threads.add(threading.get_ident())
+        archive = ctx.resources.archive
+        found = len(ctx.wait(archive.get([scene.id for scene in scenes]))) if archive else -1
+        return [scene.with_(outputs={"found": str(found)}) for scene in scenes]
+
+
+def outputs(scene: Scene) -> dict[str, str]:
+    assert scene.outputs is not None
+    return scene.outputs
+
+
+def test_an_archive_that_is_used_is_opened_asked_on_the_loop_and_closed() -> None:
+    archive, stage = Counting(), Looks()
+    with Pipeline([stage], archive=archive) as pipe:
+        assert outputs(pipe.run("текст")) == {"found": "0"}
+        assert archive.opened == 1
+    assert archive.closed == 1
+    assert not archive.threads & stage.threads, "a worker waits, the loop asks"
+
+
+def test_an_archive_that_is_used_is_not_missed() -> None:
+    with Pipeline([Looks()]) as pipe:
+        assert outputs(pipe.run("текст")) == {"found": "-1"}
+
+
+def test_an_archive_that_nobody_uses_is_not_opened() -> None:
+    class Blind(Looks):
+        uses: ClassVar[frozenset[str]] = frozenset()
+
+        def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
+            return [scene.with_(outputs={}) for scene in scenes]
+
+    archive = Counting()
+    with Pipeline([Blind()], archive=archive) as pipe:
+        pipe.run("текст")
+    assert (archive.opened, archive.closed) == (0, 0)
+
+
+def test_a_nested_pipeline_uses_the_archive_around_it() -> None:
+    archive = Counting()
+    with Pipeline([Pipeline([Looks()], name="inner", nested=True)], archive=archive) as pipe:
+        assert outputs(pipe.run("текст")) == {"found": "0"}
+    assert (archive.opened, archive.closed) == (1, 1)
+
+
+def test_a_drawn_pipeline_shows_what_a_stage_uses() -> None:
+    (box,) = describe(Pipeline([Looks()], archive=Counting())).boxes
+    assert box.uses == ("archive",)
+    (alone,) = describe(Pipeline([Looks()])).boxes
+    assert alone.uses == ()
+
+
+def test_many_rows_ask_without_holding_each_other_up() -> None:
+    archive = Counting()
+    with Pipeline([Looks()], archive=archive) as pipe:
+        assert [outputs(s)["found"] for s in pipe.map([f"текст {n}" for n in range(40)]) if isinstance(s, Scene)] == [
+            "0"
+        ] * 40
+
+
+# --- ctx.wait ---
+
+
+def context(**options: float) -> Context:
+    return Context(Resources(), run="r", pipeline="p", emit=lambda event: None, **options)  # type: ignore[arg-type]
+
+
+async def answer(value: int) -> int:
+    await asyncio.sleep(0)
+    return value
+
+
+def test_waiting_on_the_loops_own_thread_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="await there instead"):
+            context().wait(answer(1))
+
+    asyncio.run(main())
+
+
+def test_an_error_reaches_the_thread_that_waits() -> None:
+    async def fails() -> int:
+        raise ValueError("no such thing")
+
+    async def main() -> None:
+        ctx = context()
+        with pytest.raises(ValueError, match="no such thing"):
+            await asyncio.to_thread(ctx.wait, fails())
+        assert await asyncio.to_thread(ctx.wait, answer(3)) == 3
+
+    asyncio.run(main())
+
+
+def test_without_a_loop_the_thread_runs_it_itself() -> None:
+    assert context().wait(answer(2)) == 2
+
+
+def test_the_deadline_ends_the_waiting() -> None:
+    async def main() -> None:
+        ctx = context(deadline=time.monotonic() + 0.05)
+        with pytest.raises(DeadlineError):
+            await asyncio.to_thread(ctx.wait, asyncio.sleep(30))
+
+    asyncio.run(main())
