@@ -206,11 +206,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--emobank", type=Path, help="CSV with the columns text, V, A, D; without it no affect")
     parser.add_argument("--rows", type=int, default=48, help="of EmoBank")
-    parser.add_argument("--texts", type=int, default=32, help="of benchmarks/data/association.jsonl")
+    parser.add_argument("--texts", type=int, default=32, help="of benchmarks/data/association.jsonl; 0 for none")
     parser.add_argument("--adapter", type=Path, help="folder of a register of kind scene, scored beside the base model")
     given = parser.parse_args()
     adapters = [None, given.adapter] if given.adapter else [None]
-    associations(given.texts, adapters)
+    if given.texts:
+        associations(given.texts, adapters)
     if given.emobank is not None:
         affect(given.emobank, given.rows, adapters)
 
