@@ -16,11 +16,23 @@ from pydantic import Field
 
 from scenepipe import events as ev
 from scenepipe.choose import parts_of, score_of
-from scenepipe.contracts import Backend, Context, Request, Sampling
+from scenepipe.contracts import Backend, Context, Request
 from scenepipe.errors import BackendError
 from scenepipe.fitting import fitting, newest
 from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan
 from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, echo_line, one_line, prompt_sha256, turn_line
+from scenepipe.sampling import (
+    Beams,
+    Effort,
+    LogitBias,
+    MinP,
+    Penalty,
+    RepeatPenalty,
+    Sampling,
+    Temperature,
+    TopK,
+    TopP,
+)
 from scenepipe.scene import AdapterReceipt, Candidate, Echo, Receipt, Reply, Scene, Segment, Turn, Usage
 
 _FOLDERS = re.compile(r".*[/\\](?=.)", re.DOTALL)
@@ -41,6 +53,12 @@ class Decode:
         top_k: 0 switches it off.
         min_p: tokens less likely than this share of the likeliest are left out.
         repeat_penalty: 1 switches it off; well above 1.05 breaks Russian word endings.
+        presence_penalty: taken from the logit of every token that the reply has.
+        frequency_penalty: taken from a token's logit once for each time that the reply has it.
+        logit_bias: token id to what is added to its logit; -100 forbids it.
+        beams: width of a beam search, on engines that have one; 1 draws.
+        watermark: mark the reply, on engines that can.
+        reasoning_effort: of models that reason before they reply.
         candidates: replies drawn in one batch; the best by `scenepipe.choose` is kept, nothing streams before that.
         echoes: recalled scenes named in the prompt, at most; a part of a document with the name of its source.
         echo_tokens: tokens that their lines may take together; one that is longer is cut at a word.
@@ -62,11 +80,17 @@ class Decode:
         mixture: MixtureMode = "exact",
         mixture_step: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1,
         max_tokens: Annotated[int, Field(ge=1, le=8192)] = 80,
-        temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7,
-        top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95,
-        top_k: Annotated[int, Field(ge=0)] = 40,
-        min_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05,
-        repeat_penalty: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0,
+        temperature: Temperature = 0.7,
+        top_p: TopP = 0.95,
+        top_k: TopK = 40,
+        min_p: MinP = 0.05,
+        repeat_penalty: RepeatPenalty = 1.0,
+        presence_penalty: Penalty = 0.0,
+        frequency_penalty: Penalty = 0.0,
+        logit_bias: LogitBias | None = None,
+        beams: Beams = 1,
+        watermark: bool = False,
+        reasoning_effort: Effort | None = None,
         candidates: Annotated[int, Field(ge=1, le=32)] = 1,
         echoes: Annotated[int, Field(ge=0, le=10)] = 1,
         echo_tokens: Annotated[int, Field(ge=1)] = 48,
@@ -79,7 +103,17 @@ class Decode:
         self.mixture_step = mixture_step
         self.max_tokens = max_tokens
         self.sampling = Sampling(
-            temperature=temperature, top_p=top_p, top_k=top_k, min_p=min_p, repeat_penalty=repeat_penalty
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            min_p=min_p,
+            repeat_penalty=repeat_penalty,
+            presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+            logit_bias=logit_bias or {},
+            beams=beams,
+            watermark=watermark,
+            reasoning_effort=reasoning_effort,
         )
         self.candidates = candidates
         self.echoes = echoes
@@ -205,8 +239,11 @@ class Decode:
 class _Drawn:
     """One reply as it came, with the score that judged it."""
 
-    def __init__(self, text: str, seed: int, finish: Literal["stop", "length"], usage: Usage) -> None:
+    def __init__(
+        self, text: str, seed: int, finish: Literal["stop", "length"], usage: Usage, reasoning: str = ""
+    ) -> None:
         self.text = text
+        self.reasoning = reasoning
         self.seed = seed
         self.finish: Literal["stop", "length"] = finish
         self.usage = usage
@@ -231,11 +268,13 @@ async def _together(draws: Sequence[Coroutine[Any, Any, _Drawn]]) -> list[_Drawn
 
 async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: str, *, loud: bool) -> _Drawn:
     texts: list[str] = []
+    thoughts: list[str] = []
     finish: Literal["stop", "length"] = "stop"
     usage = Usage()
     stream = backend.generate(request)
     try:
         async for chunk in stream:
+            thoughts.append(chunk.reasoning)
             if chunk.text:
                 shown = chunk.text if texts else chunk.text.lstrip()
                 if shown:
@@ -249,7 +288,7 @@ async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: 
         if close is not None:
             await close()
     assert request.seed is not None
-    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage)
+    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage, "".join(thoughts).strip())
 
 
 def _prompt(scene: Scene, echoes: Sequence[str], turns: Sequence[str]) -> ScenePrompt:
@@ -303,7 +342,7 @@ def _receipt(backend: Backend, ctx: Context, what: Plan, request: Request, drawn
         prompt_version=PROMPT_VERSION,
         prompt_sha256=prompt_sha256(request.prompt or ""),
         seed=drawn[0].seed,
-        sampling=request.sampling.model_dump(),
+        sampling=request.sampling.told(),
         candidates=tuple(
             Candidate(text=d.text, seed=d.seed, score=d.score, parts=d.parts, chosen=d is drawn[0])
             for d in (drawn if len(drawn) > 1 else ())
@@ -318,6 +357,7 @@ def _reply(drawn: Sequence[_Drawn], request: Request, receipt: Receipt) -> Reply
         text=best.text,
         alternatives=tuple(d.text for d in drawn[1:]),
         segments=(Segment(span=(0, len(best.text)), register_name=lead),),
+        reasoning=best.reasoning or None,
         finish_reason=best.finish,
         usage=best.usage,
         receipt=receipt,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.mixture import Mixture, MixtureMode, Plan
+from scenepipe.sampling import COMMON, Sampling
 from scenepipe.scene import Hypertoken, Scene, TokenScore, Usage
 
 if TYPE_CHECKING:
@@ -239,9 +240,16 @@ class BatchStage(Protocol):
 
 
 class Capabilities(Value):
-    """What an engine can do. Asking for what is not here is an error before anything runs."""
+    """What an engine can do. Asking for what is not here is an error before anything runs.
+
+    ``sampling`` names the settings of `Sampling` that it honours; ``logprobs`` is how many alternatives of each token of
+    a reply it tells at most, 0 for none; ``reasoning``: it tells a model's reasoning apart from its reply.
+    """
 
     mixtures: tuple[MixtureMode, ...] = ()
+    sampling: tuple[str, ...] = COMMON
+    logprobs: Annotated[int, Field(ge=0)] = 0
+    reasoning: bool = False
     streaming: bool = False
     seed: bool = False
     stop: bool = False
@@ -251,23 +259,16 @@ class Capabilities(Value):
     parallel: int = 1
 
 
-class Sampling(Value):
-    """How tokens are drawn. ``temperature`` 0 is greedy."""
-
-    temperature: Annotated[float, Field(ge=0.0, le=5.0)] = 0.7
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    top_k: Annotated[int, Field(ge=0)] = 40
-    min_p: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
-    repeat_penalty: Annotated[float, Field(gt=0.0, le=5.0)] = 1.0
-
-
 class Message(Value):
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 class Request(Value):
-    """One generation: a prompt or messages (exactly one), how to draw, and the mixture that speaks."""
+    """One generation: a prompt or messages (exactly one), how to draw, and the mixture that speaks.
+
+    ``logprobs`` asks for the probability of each token and that many of its likeliest alternatives; None asks for none.
+    """
 
     prompt: str | None = None
     messages: tuple[Message, ...] | None = None
@@ -277,13 +278,27 @@ class Request(Value):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     json_schema: dict[str, Any] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
     deadline: float | None = None
 
 
+class DrawnToken(Value):
+    """A token of a reply as it was drawn: natural-log probabilities before any sampling setting, likeliest first."""
+
+    token: str
+    logprob: float
+    top: tuple[TokenScore, ...] = ()
+
+
 class Chunk(Value):
-    """A piece of a reply. The last one has ``finish_reason`` and ``usage``."""
+    """A piece of a reply. The last one has ``finish_reason`` and ``usage``.
+
+    ``reasoning`` is a piece of what the model thought before it; ``logprobs`` are of the tokens that end in this piece.
+    """
 
     text: str = ""
+    reasoning: str = ""
+    logprobs: tuple[DrawnToken, ...] = ()
     finish_reason: Literal["stop", "length"] | None = None
     usage: Usage | None = None
 

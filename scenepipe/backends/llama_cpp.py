@@ -17,6 +17,7 @@ from scenepipe.backends.llama_engine import EngineOptions, LlamaEngine, has_chat
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
 from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
 from scenepipe.mixture import Plan
+from scenepipe.sampling import COMMON, check_sampling
 from scenepipe.scene import TokenScore, Usage
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _CANARY_TOKENS = 16
 _CANARY_TOLERANCE = 1e-5
 _FORCED = 1e6
 _SMALLEST_LOGPROB = math.log(2.0**-149)
+_SAMPLING = COMMON
 _FINAL_FIELDS = ["content", "stop", "stop_type", "generation_settings/lora", "tokens_predicted", "tokens_evaluated"]
 _RANDOM_SEED = 2**32 - 1
 _JSON_STARTS = frozenset('{["-0123456789tfn')
@@ -147,6 +149,7 @@ class LlamaCpp:
             DeadlineError: the deadline passed, waiting for a slot or during the reply.
         """
         engine = self._opened()
+        check_sampling(request.sampling, self.capabilities.sampling, self.name)
         scales = self._scales(request.plan)
         prompt = await self._prompt(engine, request)
         async with AsyncExitStack() as stack:
@@ -323,7 +326,7 @@ def _body(request: Request, prompt: Sequence[int], scales: Sequence[float], slot
         "cache_prompt": False,
         "lora": _lora(scales),
         "response_fields": _FINAL_FIELDS,
-        **request.sampling.model_dump(),
+        **request.sampling.model_dump(include=set(_SAMPLING)),
     }
     if request.seed is not None:
         body["seed"] = request.seed % _RANDOM_SEED

@@ -13,7 +13,8 @@ import torch
 from scenepipe.backends.json_grammar import Grammar
 from scenepipe.backends.passes import Cached
 from scenepipe.backends.row_text import RowText
-from scenepipe.contracts import Chunk, Sampling
+from scenepipe.contracts import Chunk
+from scenepipe.sampling import Sampling
 from scenepipe.scene import Usage
 
 Event = Chunk | Exception

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from scenepipe.contracts import Sampling
+from scenepipe.sampling import Sampling
 
 PENALTY_WINDOW = 64
 _SHORTLIST = 512

@@ -17,6 +17,7 @@ from scenepipe.backends.quantization import Quantization
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
 from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
 from scenepipe.mixture import Plan
+from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class Transformers:
             DeadlineError: the deadline passed, waiting for a place or during the reply.
         """
         engine = self._opened()
+        check_sampling(request.sampling, self.capabilities.sampling, self.name)
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompt, request)
         grammar = None if request.json_schema is None else await offload(engine.grammar, request.json_schema)

@@ -25,10 +25,11 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
 
-from scenepipe.contracts import Backend, Chunk, Message, Request, Sampling
+from scenepipe.contracts import Backend, Chunk, Message, Request
 from scenepipe.errors import BackendError, DeadlineError, MixtureError
 from scenepipe.mixture import MixtureMode, Plan, parse
 from scenepipe.prompt import ScenePrompt
+from scenepipe.sampling import Sampling
 from scenepipe.scene import TokenScore
 
 T = TypeVar("T")

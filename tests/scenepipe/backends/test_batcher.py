@@ -17,9 +17,10 @@ from scenepipe.backends.batcher import Batcher  # noqa: E402
 from scenepipe.backends.passes import Passes  # noqa: E402
 from scenepipe.backends.row_text import RowText  # noqa: E402
 from scenepipe.backends.rows import Outlet, Row  # noqa: E402
-from scenepipe.contracts import Chunk, Sampling  # noqa: E402
+from scenepipe.contracts import Chunk  # noqa: E402
 from scenepipe.errors import BackendError  # noqa: E402
 from scenepipe.models.adapter import Adapter  # noqa: E402
+from scenepipe.sampling import Sampling  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
 WORDS = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{n}": n for n in range(160)}, unk_token="w0"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st  # noqa: E402
 
 from scenepipe.backends import sampler  # noqa: E402
 from scenepipe.backends.sampler import draw  # noqa: E402
-from scenepipe.contracts import Sampling  # noqa: E402
+from scenepipe.sampling import Sampling  # noqa: E402
 
 VOCABULARY = 700
 

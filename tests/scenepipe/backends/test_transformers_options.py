@@ -22,12 +22,13 @@ from scenepipe.backends import transformers as backend_module  # noqa: E402
 from scenepipe.backends import transformers_load  # noqa: E402
 from scenepipe.backends.quantization import Quantization, require  # noqa: E402
 from scenepipe.backends.transformers import Transformers  # noqa: E402
-from scenepipe.contracts import Message, Request, Sampling  # noqa: E402
+from scenepipe.contracts import Message, Request  # noqa: E402
 from scenepipe.errors import BackendError, ConfigError, MissingExtraError, RegisterError  # noqa: E402
 from scenepipe.mixture import Plan, parse  # noqa: E402
 from scenepipe.models.adapter import Adapter, LowRank  # noqa: E402
 from scenepipe.models.catalogue import LocalModel  # noqa: E402
 from scenepipe.registry import default_registry  # noqa: E402
+from scenepipe.sampling import Sampling  # noqa: E402
 from scenepipe.testing.backend_suite import collect, say  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
