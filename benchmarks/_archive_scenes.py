@@ -22,6 +22,7 @@ import numpy as np
 import scenepipe
 from scenepipe.contracts import Encounter, Query
 from scenepipe.models.fetch import local
+from scenepipe.recall import shape_of
 from scenepipe.scene import Linkage, Origin, Scene, Vector, new_scene
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +104,7 @@ def query(scene: Scene, limit: int = 10) -> Query:
     return Query(
         scene_id=scene.id,
         key=scene.key,
+        shape=shape_of(scene),
         linkage=scene.linkage.chain if scene.linkage else (),
         symbols=tuple(dict.fromkeys(symbol.key for symbol in strongest)),
         vector=vector.data,

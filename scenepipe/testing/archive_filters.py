@@ -8,7 +8,15 @@ from datetime import timedelta
 from scenepipe.contracts import Archive, Encounter, Query
 from scenepipe.mixture import Mixture
 from scenepipe.scene import Delta, Emotion, Reading, Scene, Tension
-from scenepipe.testing.archive_material import ENCODER, NOON, ArchiveCase, ArchiveFactory, encounter_of, scene_of
+from scenepipe.testing.archive_material import (
+    ENCODER,
+    NOON,
+    ArchiveCase,
+    ArchiveFactory,
+    encounter_of,
+    scene_of,
+    score_of,
+)
 
 
 def coloured_archive() -> tuple[list[Scene], list[Encounter]]:
@@ -97,7 +105,7 @@ class FilterSuite(ArchiveCase):
                 hits = await archive.find(asked(symbols, filters))
                 assert [hit.scene.text for hit in hits] == list(expected), filters
                 hits = await archive.find(asked(vector, filters))
-                ranks = [1 / 61, 1 / 62, 1 / 63]
+                ranks = [score_of([place]) for place in (1, 2, 3)]
                 assert [(hit.scene.text, hit.score) for hit in hits] == list(zip(expected, ranks, strict=False)), (
                     filters
                 )

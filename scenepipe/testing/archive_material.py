@@ -11,6 +11,7 @@ import pytest
 
 from scenepipe.contracts import Archive, Encounter, EncounterKind, Query
 from scenepipe.mixture import Mixture
+from scenepipe.recall import shape_of
 from scenepipe.scene import (
     Analysis,
     Linkage,
@@ -77,6 +78,7 @@ def query_of(scene: Scene, **rest: object) -> Query:
         "namespace": scene.origin.namespace,
         "scene_id": scene.id,
         "key": scene.key,
+        "shape": shape_of(scene),
         "linkage": scene.linkage.chain if scene.linkage else (),
         "symbols": tuple(symbol.key for symbol in scene.symbols or ()),
         "vector": vector.data if vector else None,
@@ -152,10 +154,10 @@ COMMON_HITS: tuple[tuple[Query, tuple[tuple[str, tuple[str, ...], tuple[int, ...
 )
 """Queries of the common archive: text, reasons and ranks (by symbols, by words, by vector) of each hit, by hand.
 
-Scores are reciprocal-rank fusion, the sum of 1 / (60 + rank). Of the first query: by symbols, equal polarity counts
-before shared lemmas; by words, "страшно" weighs ln(1 + 8/2) and "дом" ln(1 + 8/5), so the two that have both are equal
-and the newer leads; by cosine 0.9988, 0.9806, 0.8, 0.6 and 0.5936. Ties go to the newer scene. A scene that is the same
-stands at the head of all three lists.
+Two ranks are those by symbols and by words, one is that by vector; `score_of` makes a score of them. Of the first query:
+by symbols, equal polarity counts before shared lemmas; by words, "страшно" weighs ln(1 + 8/2) and "дом" ln(1 + 8/5), so
+the two that have both are equal and the newer leads; by cosine 0.9988, 0.9806, 0.8, 0.6 and 0.5936. Ties go to the newer
+scene. A scene that is the same stands at the head of all three lists.
 """
 
 
@@ -180,3 +182,9 @@ class ArchiveCase:
                 await archive.aclose()
 
         return asyncio.run(main())
+
+
+def score_of(ranks: Sequence[int]) -> float:
+    """The score that these ranks make: a quarter by symbols, a quarter by words, half by vector; 6 / (5 + rank) of each."""
+    shares = {3: (0.25, 0.25, 0.5), 2: (0.25, 0.25), 1: (0.5,)}[len(ranks)]
+    return sum(share * 6 / (5 + rank) for share, rank in zip(shares, ranks, strict=True))

@@ -35,6 +35,7 @@ from scenepipe.testing.archive_material import (
     encounter_of,
     query_of,
     scene_of,
+    score_of,
 )
 
 __all__ = [
@@ -209,7 +210,7 @@ class ArchiveSuite(FilterSuite, ForgettingSuite, DerivedSuite):
     def test_find_says_why(self, archive_factory: ArchiveFactory) -> None:
         asked = scene_of("Ёлка и шаг.", ["елка", "шаг"], linkage=["шаг", "елка"], vector=[100, 10, 0])
         spelled = scene_of("елка и шаг.", ["елка", "шаг"], linkage=["шаг", "елка"])
-        linked = scene_of("Шаг, потом ёлка", ["шаг", "елка"], linkage=["шаг", "елка"])
+        linked = scene_of("Ёлка, потом шаг", ["елка", "шаг"], linkage=["шаг", "елка"])
         shared = scene_of("Шаг во тьму", ["шаг", "тьма"], linkage=["тьма"])
         near = scene_of("A fir tree", ["tree"], vector=[100, 0, 20])
         far = scene_of("Courage", ["courage"], vector=[-20, 0, 100])
@@ -227,6 +228,27 @@ class ArchiveSuite(FilterSuite, ForgettingSuite, DerivedSuite):
             assert why[near.text] == ("near in meaning: 0.98",)
             assert far.text not in why
             assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+        self.use(archive_factory, body)
+
+    def test_texts_of_one_linkage_are_not_one_when_they_say_something_else(
+        self, archive_factory: ArchiveFactory
+    ) -> None:
+        chain = ["дрожь", "тишина"]
+        asked = scene_of("Война окончена", ["война"], linkage=chain)
+        again = scene_of("Война ведь окончена", ["война"], linkage=chain)
+        denied = scene_of("Война не окончена", ["война"], linkage=chain)
+        turned = scene_of("Окончена ли война?", ["не:война"], linkage=chain)
+        others = scene_of("Война и мир", ["война", "мир"], linkage=chain)
+
+        async def body(archive: Archive) -> None:
+            await archive.append([others, turned, denied, again], [])
+            hits = await archive.find(query_of(asked))
+            assert [hit.scene.text for hit in hits if "same linkage" in hit.reasons] == [again.text]
+            assert hits[0].scene == again
+            by_chain = await archive.find(Query(linkage=tuple(chain)))
+            assert all("same linkage" in hit.reasons for hit in by_chain)
+            assert len(by_chain) == 4
 
         self.use(archive_factory, body)
 
@@ -359,7 +381,7 @@ class ArchiveSuite(FilterSuite, ForgettingSuite, DerivedSuite):
             for query, expected in COMMON_HITS:
                 hits = await archive.find(query)
                 assert [(hit.scene.text, hit.reasons) for hit in hits] == [(text, why) for text, why, _ in expected]
-                scores = [sum(1 / (60 + rank) for rank in ranks) for _, _, ranks in expected]
+                scores = [score_of(ranks) for _, _, ranks in expected]
                 assert [hit.score for hit in hits] == pytest.approx(scores, abs=1e-12)
 
         self.use(archive_factory, body)

@@ -10,13 +10,16 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from scenepipe.contracts import Archive, Query
 from scenepipe.errors import ArchiveError
+from scenepipe.memory import qdrant_edge
 from scenepipe.memory.qdrant_edge import QdrantEdgeArchive
+from scenepipe.testing.archive_material import COMMON_HITS, NOON, common_archive
 from scenepipe.testing.archive_suite import ENCODER, ArchiveFactory, ArchiveSuite, encounter_of, query_of, scene_of
 
 edge = pytest.importorskip("qdrant_edge", reason="pip install 'scenepipe[qdrant-edge]'")
@@ -94,7 +97,9 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     source = """
 import asyncio, sys
 from scenepipe.errors import ArchiveError
+from scenepipe.memory import qdrant_edge
 from scenepipe.memory.qdrant_edge import QdrantEdgeArchive
+from scenepipe.testing.archive_material import COMMON_HITS, NOON, common_archive
 try:
     asyncio.run(QdrantEdgeArchive(path=sys.argv[1]).open())
 except ArchiveError as error:
@@ -237,3 +242,29 @@ def test_a_folder_half_made_is_made_again(tmp_path: Path) -> None:
         assert [hit.scene for hit in await archive.find(query_of(scene))] == [scene]
 
     ArchiveSuite().use(lambda name: opened(tmp_path / "a"), body)
+
+
+@pytest.mark.parametrize("most", [0, 3, 250_000], ids=["read each time", "more than is kept", "kept"])
+def test_what_is_kept_for_searches_changes_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """What was written, forgotten and rebuilt after the first search is found, or not, as by reading each time."""
+    monkeypatch.setattr(qdrant_edge, "_MOST_ROWS", most)
+    scenes, log = common_archive()
+    late, gone = scene_of("потом", ["дом"], vector=[100, 5, 0]), scenes[0]
+
+    async def main() -> None:
+        archive = QdrantEdgeArchive(path=str(tmp_path / "a"))
+        await archive.open()
+        await archive.append(scenes, log)
+        for query, expected in COMMON_HITS:
+            assert [hit.scene.text for hit in await archive.find(query)] == [text for text, *_ in expected]
+        await archive.append([late], [encounter_of(late, "late")])
+        assert (await archive.find(query_of(late)))[0].scene == late
+        await archive.forget([gone.id], at=NOON + timedelta(days=9))
+        assert gone.id not in {hit.scene.id for hit in await archive.find(query_of(gone))}
+        await archive.rebuild()
+        assert (await archive.find(query_of(late)))[0].scene == late
+        await archive.aclose()
+
+    asyncio.run(main())

@@ -24,8 +24,8 @@ FAR = scene_of("Шаг и море", ["шаг", "море"], linkage=["шаг", 
 LOG = [
     encounter_of(STEP, "1", minutes=1, chat="чат", turn=1),
     encounter_of(FEAR, "2", minutes=2, chat="чат", turn=2),
-    encounter_of(SNOW, "3", kind="linked", data={"relation": "echo", "to": STEP.id, "score": 3 / 61}),
-    encounter_of(STEP, "4", kind="linked", data={"relation": "echo", "to": HOUSE.id, "score": 1.5 / 61}),
+    encounter_of(SNOW, "3", kind="linked", data={"relation": "echo", "to": STEP.id, "score": 1.0}),
+    encounter_of(STEP, "4", kind="linked", data={"relation": "echo", "to": HOUSE.id, "score": 0.5}),
 ]
 
 

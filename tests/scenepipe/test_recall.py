@@ -104,8 +104,9 @@ def test_the_order_of_the_log_does_not_matter(pair: tuple[list[float], list[floa
 
 
 def test_fusion_by_reciprocal_rank() -> None:
-    assert fuse([["a", "b"], ["b"], []]) == pytest.approx({"a": 1 / 61, "b": 1 / 62 + 1 / 61})
-    assert fuse([["a"]], k=0) == {"a": 1.0}
+    assert fuse([["a", "b"], ["b"], ["c"]]) == pytest.approx({"a": 0.25, "b": 0.25 * 6 / 7 + 0.25, "c": 0.5})
+    assert fuse([["a"], ["a"], ["a"]]) == {"a": 1.0}
+    assert fuse([["a", "b"]], shares=[7.0]) == pytest.approx({"a": 7.0, "b": 6.0})
 
 
 def test_nothing_outranks_the_same_words() -> None:
@@ -116,7 +117,7 @@ def test_nothing_outranks_the_same_words() -> None:
     proposals = Proposals(same=[itself.id], symbols=others, words=others, near=dict.fromkeys(others, 1.0))
     hits = rank(query_of(itself), proposals, lambda ids: {i: scenes[i] for i in ids})
     assert hits[0].scene == itself
-    assert hits[0].score == max(hit.score for hit in hits) == pytest.approx(3 / 61)
+    assert hits[0].score == max(hit.score for hit in hits) == pytest.approx(1.0)
 
 
 def test_a_proposal_without_a_reason_is_dropped() -> None:
