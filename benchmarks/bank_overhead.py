@@ -1,14 +1,20 @@
-"""What a bank of four registers costs, and what it gives beside PEFT's mixed batch: tokens a second, many in flight.
+"""What a bank of four registers costs, and what it gives beside its peers: tokens a second, many in flight.
 
-    OMP_NUM_THREADS=2 python benchmarks/bank_overhead.py [--rounds 5] [--in-flight 32] [--tokens 32] [--dtype bfloat16]
+    OMP_NUM_THREADS=2 python benchmarks/bank_overhead.py --only overhead [--dtype bfloat16] [--rounds 3]
+    OMP_NUM_THREADS=2 python benchmarks/bank_overhead.py --only vllm --vllm-python .venv-vllm/bin/python
 
-Everything runs in this process on one set of weights: the generation loop of the ``transformers`` backend over the bare
-base, over the base with a bank, and `generate` of Transformers over the base wrapped by PEFT with ``adapter_names``,
-which knows one adapter a row and no mixtures. All of them read the same prompts and draw the same number of tokens
-with the same settings; a figure counts reading and drawing. Rounds are interleaved, so a busy machine slows all alike;
-figures are medians, and a ratio is the median of each round's ratio. Targets: the bank costs at most 20 % of the bare
-base, 32 different mixtures run at 0.9 of one register or better, PEFT is reached twice over in bfloat16 and 1.1 times
-in float32.
+Each part compares a few things that run in turns, on the same prompts, with the same settings and the same number of
+tokens for every row; a figure counts reading and drawing. Rounds go back and forth, so a busy machine slows all alike;
+figures are medians, and a ratio is the median of each round's ratio. The parts:
+
+    overhead     the generation loop of the ``transformers`` backend with a bank of four registers, over the bare base:
+                 at most 20 % slower
+    mixtures     as many different weighted mixtures as rows, over one register: at least 0.9
+    peft         PEFT's mixed batch (``adapter_names``), its adapters in the base's dtype: 2 times in bfloat16, 1.1 in
+                 float32
+    peft-loaded  the same with the adapters in float32, as PEFT loads them by default
+    llama-cpp    llama.cpp's own server, four adapters as they arrive, and brought in groups: 1.1 times the groups
+    vllm         bare vLLM (``LLM.generate`` with a ``lora_request`` a row) of the environment of ``--vllm-python``: 2 times
 """
 
 from __future__ import annotations
@@ -20,8 +26,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from _bank_peers import Llama, Peft, Vllm, Weights
 
 from scenepipe.contracts import Request
 from scenepipe.mixture import Plan, of
@@ -42,8 +51,6 @@ TEXTS = (
 )
 PROMPTS = [ScenePrompt(text, language, linkage=linkage).render() for text, language, linkage in TEXTS]
 
-Weights = Mapping[str, float]
-
 
 def mixtures(kind: str, count: int) -> list[Weights]:
     """Who speaks in each row: the base, one register, one of four in turn, or a mixture that no other row has."""
@@ -62,31 +69,30 @@ def mixtures(kind: str, count: int) -> list[Weights]:
 class Ours:
     """The generation loop of the backend, with or without a bank."""
 
-    def __init__(self, base: Any, adapters: Mapping[str, Any], in_flight: int, tokens: int) -> None:
+    def __init__(self, base: Any, adapters: Mapping[str, Any], prompts: Sequence[str]) -> None:
         from scenepipe.backends.transformers_engine import TransformersEngine
 
         self._engine = TransformersEngine(
-            base, adapters, context=512, parallel=in_flight, max_batch_tokens=512, threads=None
+            base, adapters, context=512, parallel=len(prompts), max_batch_tokens=512, threads=None
         )
         self._names = tuple(adapters)
-        self._in_flight = in_flight
-        self._tokens = tokens
+        self._prompts = prompts
 
-    def measure(self, kind: str) -> float:
+    def measure(self, rows: Sequence[Weights], tokens: int) -> float:
         """Tokens a second."""
-        return asyncio.run(self._all(mixtures(kind, self._in_flight)))
+        return asyncio.run(self._all(rows, tokens))
 
-    async def _all(self, rows: Sequence[Weights]) -> float:
+    async def _all(self, rows: Sequence[Weights], tokens: int) -> float:
         started = time.perf_counter()
-        spoken = sum(await asyncio.gather(*(self._one(number, each) for number, each in enumerate(rows))))
+        spoken = sum(await asyncio.gather(*(self._one(number, each, tokens) for number, each in enumerate(rows))))
         return spoken / (time.perf_counter() - started)
 
-    async def _one(self, number: int, weights: Weights) -> int:
+    async def _one(self, number: int, weights: Weights, tokens: int) -> int:
         used = of(weights)
         request = Request(
-            prompt=PROMPTS[number % len(PROMPTS)],
+            prompt=self._prompts[number],
             plan=Plan(asked=used, used=used, mode="exact"),
-            max_tokens=self._tokens,
+            max_tokens=tokens,
         )
         prompt = self._engine.prompt(request)
         row = self._engine.row(request, prompt, [weights.get(name, 0.0) for name in self._names], number, None)
@@ -103,53 +109,6 @@ class Ours:
         self._engine.close()
 
 
-class Peft:
-    """PEFT's mixed batch: the same base with the four adapters, one name a row.
-
-    Args:
-        cast: keep the adapters in float32, as PEFT loads them by default.
-    """
-
-    def __init__(
-        self, model: Any, tokenizer: Any, folders: Mapping[str, Path], in_flight: int, tokens: int, cast: bool
-    ):
-        from peft import PeftModel
-
-        first, *others = folders
-        self._model = PeftModel.from_pretrained(
-            model, str(folders[first]), adapter_name=first, autocast_adapter_dtype=cast
-        )
-        for name in others:
-            self._model.load_adapter(str(folders[name]), adapter_name=name, autocast_adapter_dtype=cast)
-        self._model.eval()
-        self._tokenizer = tokenizer
-        self._in_flight = in_flight
-        self._tokens = tokens
-
-    def measure(self, kind: str) -> float:
-        import torch
-
-        names = [next(iter(weights), "__base__") for weights in mixtures(kind, self._in_flight)]
-        prompts = [PROMPTS[number % len(PROMPTS)] for number in range(self._in_flight)]
-        started = time.perf_counter()
-        given = self._tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
-        torch.manual_seed(0)
-        with torch.inference_mode():
-            told = self._model.generate(
-                **given,
-                adapter_names=names,
-                do_sample=True,
-                temperature=0.7,
-                top_k=40,
-                top_p=0.95,
-                min_p=0.05,
-                min_new_tokens=self._tokens,
-                max_new_tokens=self._tokens,
-            )
-        spoken = (told.shape[1] - given["input_ids"].shape[1]) * self._in_flight
-        return float(spoken / (time.perf_counter() - started))
-
-
 def twin(model: Any) -> Any:
     """Another module tree over the same weights, so that what wraps one does not touch the other."""
     import copy
@@ -157,87 +116,183 @@ def twin(model: Any) -> Any:
     return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
-def measures(model: LocalModel, dtype: str, in_flight: int, tokens: int) -> dict[str, Callable[[], float]]:
-    """What is compared, by name."""
-    from dataclasses import replace
+class Rig:
+    """Everything that can be measured, made when it is first asked for."""
 
-    from scenepipe.backends.transformers_load import LoadOptions, load
+    def __init__(self, model: LocalModel, dtype: str, in_flight: int, vllm_python: str | None) -> None:
+        self._model = model
+        self._dtype = dtype
+        self._vllm_python = vllm_python
+        self._closing: list[Callable[[], None]] = []
+        self.rows = in_flight
+        self.prompts = [PROMPTS[number % len(PROMPTS)] for number in range(in_flight)]
+        self._registers = find_registers(NAMES, [REGISTERS])
+        self._folders = {name: self._registers[name].adapters[MODEL] for name in NAMES}
 
-    options = LoadOptions(
-        weights=None,
-        dtype=dtype,
-        device="cpu",
-        device_map=None,
-        max_memory=None,
-        offload_folder=None,
-        quantization=None,
-        attention="auto",
-    )
-    base = load(model, options, 512)
-    registers = find_registers(NAMES, [REGISTERS])
-    folders = {name: registers[name].adapters[MODEL] for name in NAMES}
-    adapters = {name: load_adapter(folder) for name, folder in folders.items()}
-    bare = Ours(replace(base, model=twin(base.model)), {}, in_flight, tokens)
-    bank = Ours(replace(base, model=twin(base.model)), adapters, in_flight, tokens)
-    peft = {cast: Peft(twin(base.model), base.tokenizer, folders, in_flight, tokens, cast) for cast in (True, False)}
-    compared: dict[str, Callable[[], float]] = {
-        "bare base": lambda: bare.measure("base"),
-        "bank, base rows": lambda: bank.measure("base"),
-        "bank, one register": lambda: bank.measure("one"),
-        "bank, four registers": lambda: bank.measure("four"),
-        f"bank, {in_flight} mixtures": lambda: bank.measure("mixtures"),
-        "PEFT, four registers": lambda: peft[False].measure("four"),
-    }
-    if dtype != "float32":
-        compared["PEFT as it loads them"] = lambda: peft[True].measure("four")
-    return compared
+    @cached_property
+    def _base(self) -> Any:
+        from scenepipe.backends.transformers_load import LoadOptions, load
+
+        options = LoadOptions(
+            weights=None,
+            dtype=self._dtype,
+            device="cpu",
+            device_map=None,
+            max_memory=None,
+            offload_folder=None,
+            quantization=None,
+            attention="auto",
+        )
+        return load(self._model, options, 512)
+
+    def _ours(self, names: Sequence[str]) -> Ours:
+        from dataclasses import replace
+
+        adapters = {name: load_adapter(self._folders[name]) for name in names}
+        made = Ours(replace(self._base, model=twin(self._base.model)), adapters, self.prompts)
+        self._closing.append(made.close)
+        return made
+
+    @cached_property
+    def bare(self) -> Ours:
+        return self._ours(())
+
+    @cached_property
+    def bank(self) -> Ours:
+        return self._ours(NAMES)
+
+    @cached_property
+    def peft(self) -> Peft:
+        return self._peft(cast=False)
+
+    @cached_property
+    def peft_loaded(self) -> Peft:
+        return self._peft(cast=True)
+
+    def _peft(self, *, cast: bool) -> Peft:
+        return Peft(twin(self._base.model), self._base.tokenizer, self._folders, self.prompts, cast=cast)
+
+    @cached_property
+    def _llama(self) -> Any:
+        from dataclasses import replace
+
+        from scenepipe.backends.llama_cpp import LlamaCpp
+        from scenepipe.backends.llama_engine import LlamaEngine
+        from scenepipe.models.gguf_lora import gguf_adapter
+
+        options = replace(LlamaCpp().options, parallel=self.rows, context=512)
+        return LlamaEngine(options, self._model.gguf, [gguf_adapter(self._registers[n], self._model) for n in NAMES])
+
+    @cached_property
+    def llama(self) -> Llama:
+        return Llama(self._llama, NAMES, self.prompts, grouped=False)
+
+    @cached_property
+    def llama_grouped(self) -> Llama:
+        return Llama(self._llama, NAMES, self.prompts, grouped=True)
+
+    @cached_property
+    def vllm(self) -> Vllm:
+        from scenepipe.models.dequantise import safetensors_of
+
+        if self._vllm_python is None:
+            sys.exit("--only vllm needs --vllm-python: the interpreter of an environment with vLLM")
+        made = Vllm(self._vllm_python, safetensors_of(self._model), self._folders, self.prompts)
+        self._closing.append(made.close)
+        return made
+
+    def close(self) -> None:
+        for close in self._closing:
+            close()
 
 
-def rounds(compared: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
-    """Figures round by round, after one that is thrown away; every other round goes the other way about."""
-    figures: dict[str, list[float]] = {name: [] for name in compared}
+class Part(NamedTuple):
+    """What runs in turns, by name: which member of the rig, and who speaks; the first over the ``over`` is the ratio."""
+
+    measures: Mapping[str, tuple[str, str]]
+    over: str
+    least: Callable[[str], float]
+
+
+FOUR = {"bank, four registers": ("bank", "four")}
+PARTS: dict[str, Part] = {
+    "overhead": Part(
+        {**FOUR, "bare base": ("bare", "base"), "bank, base rows": ("bank", "base")}, "bare base", lambda _: 0.8
+    ),
+    "mixtures": Part(
+        {"bank, a mixture a row": ("bank", "mixtures"), "bank, one register": ("bank", "one"), **FOUR},
+        "bank, one register",
+        lambda _: 0.9,
+    ),
+    "peft": Part(
+        {**FOUR, "PEFT, four registers": ("peft", "four")},
+        "PEFT, four registers",
+        lambda dtype: 1.1 if dtype == "float32" else 2.0,
+    ),
+    "peft-loaded": Part(
+        {**FOUR, "PEFT as it loads them": ("peft_loaded", "four")},
+        "PEFT as it loads them",
+        lambda dtype: 1.1 if dtype == "float32" else 2.0,
+    ),
+    "llama-cpp": Part(
+        {
+            **FOUR,
+            "llama.cpp, in groups": ("llama_grouped", "four"),
+            "llama.cpp, as they come": ("llama", "four"),
+            "llama.cpp, base": ("llama", "base"),
+        },
+        "llama.cpp, in groups",
+        lambda _: 1.1,
+    ),
+    "vllm": Part(
+        {**FOUR, "vLLM, four registers": ("vllm", "four"), "vLLM, base": ("vllm", "base")},
+        "vLLM, four registers",
+        lambda _: 2.0,
+    ),
+}
+WARM_TOKENS = 2
+
+
+def rounds(rig: Rig, part: Part, count: int, tokens: int) -> dict[str, list[float]]:
+    """Figures round by round, after a short one that is thrown away; every other round goes the other way about."""
+    figures: dict[str, list[float]] = {name: [] for name in part.measures}
     for number in range(-1, count):
-        order = list(compared) if number % 2 else list(compared)[::-1]
-        for name in order:
-            figure = compared[name]()
-            print(f"  round {number}: {name} {figure:.1f}", file=sys.stderr, flush=True)
+        for name in list(part.measures)[:: 1 if number % 2 else -1]:
+            member, kind = part.measures[name]
+            figure = getattr(rig, member).measure(mixtures(kind, rig.rows), tokens if number >= 0 else WARM_TOKENS)
             if number >= 0:
+                print(f"  round {number}: {name} {figure:.1f}", file=sys.stderr, flush=True)
                 figures[name].append(figure)
     return figures
 
 
-def ratio(figures: Mapping[str, Sequence[float]], one: str, other: str) -> float:
-    return statistics.median(a / b for a, b in zip(figures[one], figures[other], strict=True))
-
-
-def report(figures: Mapping[str, Sequence[float]], dtype: str, in_flight: int, tokens: int) -> None:
-    print(f"\n{dtype}, {in_flight} in flight, {tokens} tokens each")
+def report(figures: Mapping[str, Sequence[float]], part: Part, dtype: str) -> None:
     for name, told in figures.items():
-        print(f"  {name:24} {statistics.median(told):7.1f} tokens/s   ({min(told):.1f} to {max(told):.1f})")
-    names = [f"bank, {in_flight} mixtures", "bank, one register", "bank, four registers", "PEFT, four registers"]
-    print(f"  the bank costs {1 - ratio(figures, names[2], 'bare base'):.1%} of the bare base (at most 20 %)")
-    print(f"  {in_flight} mixtures over one register: {ratio(figures, names[0], names[1]):.2f} (at least 0.9)")
-    least = 1.1 if dtype == "float32" else 2.0
-    for peer in (name for name in figures if name.startswith("PEFT")):
-        print(f"  four registers over {peer}: {ratio(figures, names[2], peer):.2f} (at least {least})")
+        print(f"  {name:26} {statistics.median(told):7.1f} tokens/s   ({min(told):.1f} to {max(told):.1f})")
+    first = next(iter(figures))
+    ratio = statistics.median(a / b for a, b in zip(figures[first], figures[part.over], strict=True))
+    print(f"  {first} over {part.over}: {ratio:.2f} (at least {part.least(dtype)})")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=list(PARTS), action="append", help="a part; again for another")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], action="append")
+    parser.add_argument("--vllm-python", help="interpreter of an environment with vLLM")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     model = pull(MODEL)
     for dtype in asked.dtype or ["bfloat16", "float32"]:
-        report(
-            rounds(measures(model, dtype, asked.in_flight, asked.tokens), asked.rounds),
-            dtype,
-            asked.in_flight,
-            asked.tokens,
-        )
+        for name in asked.only or [name for name in PARTS if name != "vllm" or asked.vllm_python]:
+            print(f"\n{name}: {dtype}, {asked.in_flight} in flight, {asked.tokens} tokens each", flush=True)
+            rig = Rig(model, dtype, asked.in_flight, asked.vllm_python)
+            try:
+                report(rounds(rig, PARTS[name], asked.rounds, asked.tokens), PARTS[name], dtype)
+            finally:
+                rig.close()
 
 
 if __name__ == "__main__":

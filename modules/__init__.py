@@ -6,6 +6,7 @@ if __name__ != "scenepipe.modules":
 STAGES = {
     "sentencepiece": "scenepipe.modules.sentencepiece:SentencePieceTokenizer",
     "hf-tokenizer": "scenepipe.modules.hf_tokenizer:HFTokenizer",
+    "remote-tokenizer": "scenepipe.modules.remote_tokenizer:RemoteTokenizer",
     "rule-scene": "scenepipe.modules.rule_scene:RuleScene",
     "llm-scene": "scenepipe.modules.llm_scene:LlmScene",
     "route": "scenepipe.modules.route:Route",

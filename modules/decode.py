@@ -16,11 +16,11 @@ from pydantic import Field
 
 from scenepipe import events as ev
 from scenepipe.choose import parts_of, score_of
-from scenepipe.contracts import Backend, Context, Request
+from scenepipe.contracts import Backend, Context, DrawnToken, Request
 from scenepipe.errors import BackendError
 from scenepipe.fitting import fitting, newest
 from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan
-from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, echo_line, one_line, prompt_sha256, turn_line
+from scenepipe.prompt import PROMPT_VERSION, ScenePrompt, echo_line, one_line, prompt_sha256, style_line, turn_line
 from scenepipe.sampling import (
     Beams,
     Effort,
@@ -33,7 +33,18 @@ from scenepipe.sampling import (
     TopK,
     TopP,
 )
-from scenepipe.scene import AdapterReceipt, Candidate, Echo, Receipt, Reply, Scene, Segment, Turn, Usage
+from scenepipe.scene import (
+    AdapterReceipt,
+    Candidate,
+    Echo,
+    Receipt,
+    Reply,
+    Scene,
+    Segment,
+    TokenScore,
+    Turn,
+    Usage,
+)
 
 _FOLDERS = re.compile(r".*[/\\](?=.)", re.DOTALL)
 _LONGEST_NAME = 60
@@ -43,6 +54,8 @@ EMPTY_TRIES = 3
 
 class Decode:
     """Scene to reply.
+
+    What the caller of a run asks for (``ctx.ask``) goes before the options here.
 
     Args:
         mixture: how the engine must honour the mixture: exact, premerged, top1 or refuse.
@@ -63,6 +76,7 @@ class Decode:
         echoes: recalled scenes named in the prompt, at most; a part of a document with the name of its source.
         echo_tokens: tokens that their lines may take together; one that is longer is cut at a word.
         turn_tokens: tokens that the lines of the chat's earlier turns may take together; the oldest go first.
+        style_tokens: tokens that the style asked for by the caller (a system prompt) may take; a longer one is cut at a word.
         seed: of the first candidate; drawn at random when not given, and written into the receipt.
         stop: strings that end a reply, besides the template's own.
         json_schema: the reply must be JSON of this schema.
@@ -95,6 +109,7 @@ class Decode:
         echoes: Annotated[int, Field(ge=0, le=10)] = 1,
         echo_tokens: Annotated[int, Field(ge=1)] = 48,
         turn_tokens: Annotated[int, Field(ge=0)] = 192,
+        style_tokens: Annotated[int, Field(ge=0)] = 128,
         seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None,
         stop: list[str] | None = None,
         json_schema: dict[str, Any] | None = None,
@@ -119,6 +134,7 @@ class Decode:
         self.echoes = echoes
         self.echo_tokens = echo_tokens
         self.turn_tokens = turn_tokens
+        self.style_tokens = style_tokens
         self.seed = seed
         self.stop = tuple(stop or ())
         self.json_schema = json_schema
@@ -133,14 +149,17 @@ class Decode:
             registers=ctx.registers,
             can=backend.capabilities.mixtures,
         )
-        prompt = _prompt(scene, await self._fitting_echoes(scene, backend), await self._fitting_turns(scene, backend))
+        echoes, turns = await self._fitting_echoes(scene, backend), await self._fitting_turns(scene, backend)
+        prompt = _prompt(scene, echoes, turns, await self._fitting_style(scene, ctx, backend))
+        ask = ctx.ask
         request = Request(
             prompt=prompt.render(),
             plan=what,
-            sampling=self.sampling,
-            max_tokens=self.max_tokens,
-            stop=(*prompt.stop, *self.stop),
-            json_schema=self.json_schema,
+            sampling=ask.over(self.sampling),
+            max_tokens=ask.max_tokens or self.max_tokens,
+            stop=(*prompt.stop, *self.stop, *ask.stop),
+            json_schema=self.json_schema if ask.json_schema is None else ask.json_schema,
+            logprobs=ask.logprobs,
             deadline=ctx.deadline,
         )
         drawn = await self._draw(scene, request, backend, ctx)
@@ -184,6 +203,17 @@ class Decode:
                 break
         return kept
 
+    async def _fitting_style(self, scene: Scene, ctx: Context, backend: Backend) -> str:
+        """As much of the caller's style as fits."""
+        if not ctx.ask.style:
+            return ""
+        language = _language(scene)
+
+        async def count(text: str) -> int:
+            return await backend.count(style_line(text, language) + "\n")
+
+        return await fitting(one_line(ctx.ask.style), self.style_tokens, count) or ""
+
     async def _fitting_turns(self, scene: Scene, backend: Backend) -> list[str]:
         """The newest turns whole; where not even the last one fits, its text and its reply are cut to half each."""
 
@@ -203,7 +233,8 @@ class Decode:
 
     async def _draw(self, scene: Scene, request: Request, backend: Backend, ctx: Context) -> list[_Drawn]:
         """Candidates, best first."""
-        first = secrets.randbelow(2**31 - 1) if self.seed is None else self.seed
+        given = self.seed if ctx.ask.seed is None else ctx.ask.seed
+        first = secrets.randbelow(2**31 - 1) if given is None else given
         if self.candidates == 1:
             return [await self._one(request, first, backend, ctx, scene.id, loud=True)]
         seeds = [(first + n) % 2**31 for n in range(self.candidates)]
@@ -217,7 +248,7 @@ class Decode:
             )
             drawn.append(result.judged(parts))
         drawn.sort(key=lambda d: (-d.score, d.seed))
-        ctx.emit(ev.Token(run=ctx.run, scene_id=scene.id, text=drawn[0].text))
+        ctx.emit(_token(ctx, scene.id, drawn[0].text, drawn[0].reasoning, tuple(drawn[0].tokens)))
         return drawn
 
     async def _one(
@@ -230,6 +261,8 @@ class Decode:
             ctx.budget.spend(tokens=drawn.usage.reply_tokens - request.max_tokens)
             if drawn.text:
                 return drawn
+        if ctx.ask.stop or ctx.ask.max_tokens is not None:  # the caller's own bounds may leave nothing
+            return drawn
         raise BackendError(
             f"the mixture {request.plan.used.id} ended its reply at once, {EMPTY_TRIES} times; "
             "give another seed, a higher temperature or more weight to a register"
@@ -240,10 +273,17 @@ class _Drawn:
     """One reply as it came, with the score that judged it."""
 
     def __init__(
-        self, text: str, seed: int, finish: Literal["stop", "length"], usage: Usage, reasoning: str = ""
+        self,
+        text: str,
+        seed: int,
+        finish: Literal["stop", "length"],
+        usage: Usage,
+        reasoning: str = "",
+        tokens: Sequence[DrawnToken] = (),
     ) -> None:
         self.text = text
         self.reasoning = reasoning
+        self.tokens = tokens
         self.seed = seed
         self.finish: Literal["stop", "length"] = finish
         self.usage = usage
@@ -269,18 +309,22 @@ async def _together(draws: Sequence[Coroutine[Any, Any, _Drawn]]) -> list[_Drawn
 async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: str, *, loud: bool) -> _Drawn:
     texts: list[str] = []
     thoughts: list[str] = []
+    tokens: list[DrawnToken] = []
+    told = 0
     finish: Literal["stop", "length"] = "stop"
     usage = Usage()
     stream = backend.generate(request)
     try:
         async for chunk in stream:
-            thoughts.append(chunk.reasoning)
-            if chunk.text:
-                shown = chunk.text if texts else chunk.text.lstrip()
-                if shown:
-                    texts.append(shown)
-                    if loud:
-                        ctx.emit(ev.Token(run=ctx.run, scene_id=scene_id, text=shown))
+            shown = chunk.text if texts else chunk.text.lstrip()
+            if shown:
+                texts.append(shown)
+            if chunk.reasoning:
+                thoughts.append(chunk.reasoning)
+            tokens.extend(chunk.logprobs)
+            if loud and (shown or chunk.reasoning):
+                ctx.emit(_token(ctx, scene_id, shown, chunk.reasoning, tuple(tokens[told:])))
+                told = len(tokens)
             finish = chunk.finish_reason or finish
             usage = chunk.usage or usage
     finally:
@@ -288,16 +332,23 @@ async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: 
         if close is not None:
             await close()
     assert request.seed is not None
-    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage, "".join(thoughts).strip())
+    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage, "".join(thoughts).strip(), tokens)
 
 
-def _prompt(scene: Scene, echoes: Sequence[str], turns: Sequence[str]) -> ScenePrompt:
+def _token(
+    ctx: Context, scene_id: str, text: str, reasoning: str = "", logprobs: tuple[DrawnToken, ...] = ()
+) -> ev.Token:
+    return ev.Token(run=ctx.run, scene_id=scene_id, text=text, reasoning=reasoning, logprobs=logprobs)
+
+
+def _prompt(scene: Scene, echoes: Sequence[str], turns: Sequence[str], style: str = "") -> ScenePrompt:
     return ScenePrompt(
         text=scene.text,
         language=_language(scene),
         linkage=scene.linkage.unfolds if scene.linkage else (),
         echoes=echoes,
         turns=turns,
+        style=style,
     )
 
 
@@ -358,6 +409,7 @@ def _reply(drawn: Sequence[_Drawn], request: Request, receipt: Receipt) -> Reply
         alternatives=tuple(d.text for d in drawn[1:]),
         segments=(Segment(span=(0, len(best.text)), register_name=lead),),
         reasoning=best.reasoning or None,
+        logprobs=tuple(TokenScore(token=t.token, logprob=t.logprob) for t in best.tokens),
         finish_reason=best.finish,
         usage=best.usage,
         receipt=receipt,

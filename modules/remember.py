@@ -22,7 +22,7 @@ class Remember:
     of the scene's origin) is remembered beside the others; its text was met before and is not met again.
 
     The write is not the caller's to cancel: a stream that is abandoned here is still remembered, and a write that
-    fails after that is logged, since nobody waits for its error.
+    fails after that is logged, since nobody waits for its error. A run whose caller asks not to be remembered is not.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -34,6 +34,8 @@ class Remember:
         self._writing: set[asyncio.Task[Appended]] = set()
 
     async def run(self, scene: Scene, ctx: Context) -> Scene:
+        if not ctx.ask.remember:
+            return scene
         task = asyncio.create_task(_write(ctx.archive, archived(scene), _encounters(scene, ctx)))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
@@ -56,7 +58,9 @@ async def _write(archive: Archive, scene: Scene, encounters: list[Encounter]) ->
 
 def _encounters(scene: Scene, ctx: Context) -> list[Encounter]:
     origin = scene.origin
-    met = _encounter(scene, ctx, "met", {} if origin.parent is None else {"parent": origin.parent})
+    follows: dict[str, object] = {} if origin.parent is None else {"parent": origin.parent}
+    style: dict[str, object] = {"style": ctx.ask.keep} if ctx.ask.keep and origin.chat is not None else {}
+    met = _encounter(scene, ctx, "met", follows | style)
     again = origin.parent if origin.regenerate else None
     found = [met] if again is None else []
     if scene.reply is not None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from scenepipe.contracts import DrawnToken
 from scenepipe.scene import Reply, Scene
 
 
@@ -41,10 +42,15 @@ class SceneUpdated(_Event):
 
 
 class Token(_Event):
-    """A stretch of the reply as the engine released it."""
+    """A stretch of the reply as the engine released it.
+
+    ``reasoning`` is a stretch of what the model thought before it; ``logprobs`` are there where the caller asked for them.
+    """
 
     type: Literal["token"] = "token"
     text: str
+    reasoning: str = ""
+    logprobs: tuple[DrawnToken, ...] = ()
 
 
 class ReplyFinished(_Event):

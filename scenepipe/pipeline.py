@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 from pydantic import BaseModel, ConfigDict
 
 from scenepipe import events as ev
+from scenepipe.ask import NOTHING, Ask
 from scenepipe.contracts import Archive, Backend, Budget, Context, Encoder, Failure, Resources
 from scenepipe.errors import ConfigError, DeadlineError, Fault, InputError, ScenepipeError
 from scenepipe.portal import Portal, Results
@@ -216,12 +217,25 @@ class Pipeline:
             return self._walk(scene, ctx)
         return self._sync().call(self.arun(scene, origin=origin))
 
-    async def arun(self, scene: str | Scene, *, origin: Origin | None = None) -> Scene:
-        """The asynchronous `run`."""
+    async def arun(
+        self,
+        scene: str | Scene,
+        *,
+        origin: Origin | None = None,
+        ask: Ask = NOTHING,
+        emit: Callable[[ev.Event], None] | None = None,
+    ) -> Scene:
+        """The asynchronous `run`.
+
+        Args:
+            ask: what the caller wishes, over what the stages are set to.
+            emit: called with what the stages tell and when each begins and ends, as it happens; `stream` tells more.
+        """
         await self.aopen()
         start = _scene_of(scene, origin)
+        ctx = self._context(start.origin.run, emit=emit or _ignore, ask=ask, fields=False)
         try:
-            return await self._one(start, self._context(start.origin.run))
+            return await self._one(start, ctx)
         except StageFailed as failed:
             raise _noted(failed, self.name) from failed.error.__cause__
 
@@ -242,9 +256,9 @@ class Pipeline:
         """
         return Results(lambda: self._map(rows, concurrency, run or _run_id(), first_row), self._sync)
 
-    def stream(self, scene: str | Scene, *, origin: Origin | None = None) -> Results[ev.Event]:
+    def stream(self, scene: str | Scene, *, origin: Origin | None = None, ask: Ask = NOTHING) -> Results[ev.Event]:
         """The events of one run as they happen. Abandoning the iterator aborts the engine's call."""
-        return Results(lambda: self._stream(scene, origin), self._sync)
+        return Results(lambda: self._stream(scene, origin, ask), self._sync)
 
     def explain(self, scene: str | Scene) -> Explanation:
         """What would happen to a text; no model is called, nothing is written."""
@@ -285,7 +299,7 @@ class Pipeline:
             ctx.emit(ev.StageStarted(run=ctx.run, scene_id=scene.id, stage=step.name))
             scene = await step.run(scene, ctx)
             changed = {name for name in step.writes if getattr(before, name) is not getattr(scene, name)}
-            if changed:
+            if changed and ctx.fields:
                 fields = scene.model_dump(mode="json", include=changed)
                 if isinstance(fields.get("field"), dict):
                     fields["field"].pop("vector", None)
@@ -351,11 +365,11 @@ class Pipeline:
             except InputError as error:
                 return _failure("input", error, number, text=row if isinstance(row, str) else row.text)
 
-    async def _stream(self, scene: str | Scene, origin: Origin | None) -> AsyncGenerator[ev.Event, None]:
+    async def _stream(self, scene: str | Scene, origin: Origin | None, ask: Ask) -> AsyncGenerator[ev.Event, None]:
         start = _scene_of(scene, origin)
         await self.aopen()
         queue: asyncio.Queue[ev.Event | None] = asyncio.Queue()
-        task = asyncio.create_task(self._emitting(start, queue))
+        task = asyncio.create_task(self._emitting(start, queue, ask))
         try:
             while (event := await queue.get()) is not None:
                 yield event
@@ -364,11 +378,11 @@ class Pipeline:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _emitting(self, scene: Scene, queue: asyncio.Queue[ev.Event | None]) -> None:
+    async def _emitting(self, scene: Scene, queue: asyncio.Queue[ev.Event | None], ask: Ask) -> None:
         run, at = scene.origin.run, time.monotonic()
         queue.put_nowait(ev.RunStarted(run=run, scene_id=scene.id, pipeline=self.name, scene=scene))
         try:
-            done = await self._one(scene, self._context(run, emit=queue.put_nowait))
+            done = await self._one(scene, self._context(run, emit=queue.put_nowait, ask=ask))
             queue.put_nowait(ev.RunFinished(run=run, scene_id=scene.id, scene=done, seconds=time.monotonic() - at))
         except StageFailed as failed:
             kind, message = type(failed.error).__name__, str(failed.error)
@@ -378,7 +392,13 @@ class Pipeline:
             queue.put_nowait(None)
 
     def _context(
-        self, run: str, *, emit: Callable[[ev.Event], None] = _ignore, budget: Budget | None = None
+        self,
+        run: str,
+        *,
+        emit: Callable[[ev.Event], None] = _ignore,
+        budget: Budget | None = None,
+        ask: Ask = NOTHING,
+        fields: bool = True,
     ) -> Context:
         deadline = time.monotonic() + self.deadline_s if self.deadline_s is not None else None
         return Context(
@@ -389,7 +409,19 @@ class Pipeline:
             backend_ready=self._backend_ready,
             deadline=deadline,
             budget=budget or self._budget(),
+            ask=ask,
+            fields=fields,
         )
+
+    async def ready(self) -> None:
+        """Open everything and wait until the engine has loaded, too.
+
+        Raises:
+            ScenepipeError: what a stage, the archive or the engine raised while it opened.
+        """
+        await self.aopen()
+        if self._backend is not None:
+            await asyncio.shield(self._backend)
 
     async def _backend_ready(self) -> None:
         assert self._backend is not None, "opened before the first scene"

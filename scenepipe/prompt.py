@@ -2,6 +2,7 @@
 
 Version 1, in the scene's language (Russian for ``ru``, English otherwise)::
 
+    Стиль: how to speak                      left out where nobody asks for a style
     Эхо: «text of a recalled scene»          one line per echo, none without echoes
     Сцена: the text
     Сцепка: дрожь·тишина·вход                left out when there is no linkage
@@ -24,8 +25,24 @@ PROMPT_VERSION = 1
 LINKAGE_JOINER = "·"
 
 _LABELS = {
-    "ru": {"echo": "Эхо", "turn": "Раньше", "scene": "Сцена", "linkage": "Сцепка", "reply": "Ответ", "quote": "«{}»"},
-    "en": {"echo": "Echo", "turn": "Before", "scene": "Scene", "linkage": "Linkage", "reply": "Reply", "quote": "“{}”"},
+    "ru": {
+        "style": "Стиль",
+        "echo": "Эхо",
+        "turn": "Раньше",
+        "scene": "Сцена",
+        "linkage": "Сцепка",
+        "reply": "Ответ",
+        "quote": "«{}»",
+    },
+    "en": {
+        "style": "Style",
+        "echo": "Echo",
+        "turn": "Before",
+        "scene": "Scene",
+        "linkage": "Linkage",
+        "reply": "Reply",
+        "quote": "“{}”",
+    },
 }
 _INNER = {"ru": str.maketrans("«»", "„“"), "en": str.maketrans("“”", "‘’")}
 _JOINERS = "\u200c\u200d"
@@ -44,6 +61,7 @@ class ScenePrompt:
         linkage: symbols for the reply to unfold, in order.
         echoes: texts of recalled scenes, strongest first.
         turns: earlier texts and replies of the chat, oldest first.
+        style: how to speak, asked for by whoever set up the chat.
     """
 
     text: str
@@ -51,11 +69,13 @@ class ScenePrompt:
     linkage: Sequence[str] = ()
     echoes: Sequence[str] = ()
     turns: Sequence[str] = ()
+    style: str = ""
 
     def render(self) -> str:
         """The plain-text prompt; the reply follows the last colon after one space."""
         labels = _LABELS[_known(self.language)]
-        lines = [echo_line(echo, self.language) for echo in self.echoes]
+        lines = [style_line(self.style, self.language)] if self.style else []
+        lines += [echo_line(echo, self.language) for echo in self.echoes]
         lines += [turn_line(turn, self.language) for turn in self.turns]
         lines.append(f"{labels['scene']}: {one_line(self.text)}")
         if self.linkage:
@@ -67,6 +87,11 @@ class ScenePrompt:
     def stop(self) -> tuple[str, ...]:
         """Strings that end a reply: a blank line (verse uses single ones) or the template opening again."""
         return ("\n\n", *_STOPS)
+
+
+def style_line(text: str, language: str) -> str:
+    """The line that says how to speak."""
+    return f"{_LABELS[_known(language)]['style']}: {one_line(text)}"
 
 
 def echo_line(text: str, language: str) -> str:

@@ -6,13 +6,19 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scenepipe.models.catalogue import LocalModel
 
-for suite in ("archive_suite", "backend_suite", "register_suite", "stage_suite"):
+_PARTS = [f"backend_suite_{part}" for part in ("draws", "mixtures", "reply", "time")]
+for suite in ("archive_suite", "backend_suite", *_PARTS, "register_suite", "stage_suite"):
     pytest.register_assert_rewrite(f"scenepipe.testing.{suite}")
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+settings.register_profile("short", max_examples=40)
+settings.register_profile("soak", max_examples=1000)
+settings.load_profile("soak" if "SCENEPIPE_SOAK" in os.environ else "short")
 
 
 @pytest.fixture(autouse=True)

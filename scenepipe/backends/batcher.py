@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from scenepipe.backends.sampler import draw
 from scenepipe.errors import BackendError
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 _CLOSED = "this backend was closed during the request; open it again"
 
@@ -199,14 +200,14 @@ class Batcher:
 
     def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Draw each row's next token and post what it says. What goes wrong for one row fails that row alone."""
-        self._each(rows, lambda row, _: row.look(), [0] * len(rows))
+        self._each(rows, lambda row, values: row.look(values), logits)
         self._each(rows, lambda row, token: self._post.add(row, row.take(token)), draw(logits, rows))
 
-    def _each(self, rows: Sequence[Row], act: Callable[[Row, int], None], tokens: Sequence[int]) -> None:
-        for row, token in zip(rows, tokens, strict=True):
+    def _each(self, rows: Sequence[Row], act: Callable[[Row, V], None], values: Iterable[V]) -> None:
+        for row, value in zip(rows, values, strict=True):
             try:
                 if not row.dropped:
-                    act(row, token)
+                    act(row, value)
             except Exception as error:
                 self._fail([row], named(error, "a reply"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
 from scenepipe.backends.grouping import MixtureSlots
 from scenepipe.backends.llama_engine import EngineOptions, LlamaEngine, has_chat_template, within
+from scenepipe.backends.llama_reply import SAMPLING, LlamaReply, completion, lora
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
 from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
 from scenepipe.mixture import Plan
-from scenepipe.sampling import COMMON, check_sampling
-from scenepipe.scene import TokenScore, Usage
+from scenepipe.sampling import check_sampling
+from scenepipe.scene import TokenScore
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
@@ -29,10 +30,6 @@ _CANARY_TOKENS = 16
 _CANARY_TOLERANCE = 1e-5
 _FORCED = 1e6
 _SMALLEST_LOGPROB = math.log(2.0**-149)
-_SAMPLING = COMMON
-_FINAL_FIELDS = ["content", "stop", "stop_type", "generation_settings/lora", "tokens_predicted", "tokens_evaluated"]
-_RANDOM_SEED = 2**32 - 1
-_JSON_STARTS = frozenset('{["-0123456789tfn')
 _LEAST = {"context": 64, "parallel": 1, "threads": 1, "gpu_layers": -1, "main_gpu": 0, "batch": 1, "ubatch": 1}
 
 
@@ -46,6 +43,10 @@ class LlamaCpp:
 
     A seed fixes the reply when the request runs alone. In a batch with others, matrix products are summed in another
     order, so a near tie between two tokens may fall the other way.
+
+    Presence and frequency penalties count the reply alone; a token that the prompt has is given no presence penalty,
+    because llama.cpp cannot tell the two apart. A character that several tokens share is told with the probability of
+    the last of them.
 
     Args:
         context: tokens of prompt and reply together, per request.
@@ -112,8 +113,17 @@ class LlamaCpp:
         self._registers: tuple[str, ...] = ()
         self._slots = MixtureSlots(parallel, wait_s=mixture_wait_s)
         self._fits = context
+        self._vocabulary = 0
         self.capabilities = Capabilities(
-            mixtures=("exact",), streaming=True, seed=True, stop=True, json_schema=True, score=True, parallel=parallel
+            mixtures=("exact",),
+            sampling=SAMPLING,
+            logprobs=MOST_ALTERNATIVES,
+            streaming=True,
+            seed=True,
+            stop=True,
+            json_schema=True,
+            score=True,
+            parallel=parallel,
         )
 
     async def open(self, model: LocalModel | None, registers: Sequence[Register]) -> Sequence[AdapterProof]:
@@ -135,6 +145,7 @@ class LlamaCpp:
         try:
             settings = (await self._engine.get("/props"))["default_generation_settings"]
             self._fits = int(settings["n_ctx"])
+            self._vocabulary = int((await self._engine.get("/v1/models"))["data"][0]["meta"]["n_vocab"])
             return await self._prove(hashes)
         except BaseException:
             await self.aclose()
@@ -150,22 +161,22 @@ class LlamaCpp:
         """
         engine = self._opened()
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
+        check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
+        check_bias(request.sampling.logit_bias, self._vocabulary, self.name)
         scales = self._scales(request.plan)
         prompt = await self._prompt(engine, request)
         async with AsyncExitStack() as stack:
             slot = await within(request.deadline, stack.enter_async_context(self._slots.slot(scales)))
             started = time.perf_counter()
-            body = _body(request, prompt, scales, slot)
+            body = completion(request, prompt, scales, slot)
             events = await stack.enter_async_context(aclosing(engine.stream(body, request.deadline)))
-            reply = _ReplyCheck(scales, json_expected=request.json_schema is not None)
+            reply = LlamaReply(engine, request, scales)
             async for event in events:
-                reply.add(event)
+                chunk = await reply.chunk(event, time.perf_counter() - started)
+                if chunk is not None:
+                    yield chunk
                 if event["stop"]:
-                    tail = await engine.text(reply.held) if event["stop_type"] == "limit" and reply.held else ""
-                    yield _last(event, tail, time.perf_counter() - started)
                     return
-                if event["content"]:
-                    yield Chunk(text=event["content"])
         raise BackendError("llama.cpp ended the reply without its last event; open it again")
 
     async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
@@ -293,10 +304,6 @@ def _adapters(registers: Sequence[Register], model: LocalModel) -> tuple[dict[st
     return hashes, [gguf_adapter(register, model) for register in registers]
 
 
-def _lora(scales: Sequence[float]) -> list[dict[str, float]]:
-    return [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
-
-
 def _next_token(prompt: Sequence[int], scales: Sequence[float], alternatives: int) -> dict[str, Any]:
     """A request for the distribution of one token."""
     return {
@@ -305,7 +312,7 @@ def _next_token(prompt: Sequence[int], scales: Sequence[float], alternatives: in
         "n_probs": alternatives,
         "temperature": 0.0,
         "cache_prompt": False,
-        "lora": _lora(scales),
+        "lora": lora(scales),
         "response_fields": ["completion_probabilities"],
     }
 
@@ -315,76 +322,3 @@ def _distribution(answer: Mapping[str, Any]) -> dict[str, Any]:
     if not told:
         raise BackendError("llama.cpp gave no probabilities for a token; check that the model generates text")
     return dict(told[0])
-
-
-def _body(request: Request, prompt: Sequence[int], scales: Sequence[float], slot: int) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "prompt": prompt,
-        "n_predict": request.max_tokens,
-        "stop": list(request.stop),
-        "id_slot": slot,
-        "cache_prompt": False,
-        "lora": _lora(scales),
-        "response_fields": _FINAL_FIELDS,
-        **request.sampling.model_dump(include=set(_SAMPLING)),
-    }
-    if request.seed is not None:
-        body["seed"] = request.seed % _RANDOM_SEED
-    if request.json_schema is not None:
-        body["json_schema"] = request.json_schema
-    return body
-
-
-class _ReplyCheck:
-    """Sees that the engine did what was asked where it would otherwise say nothing.
-
-    llama.cpp drops a JSON Schema that its grammar engine cannot compile and generates freely; it drops adapter
-    numbers that it does not know; and when ``max_tokens`` ends a reply, it drops the text that it held back because
-    it could have become a stop string. ``held`` are the tokens of that text.
-    """
-
-    def __init__(self, scales: Sequence[float], *, json_expected: bool) -> None:
-        self._scales = scales
-        self._json_expected = json_expected
-        self._text = ""
-        self.held: list[int] = []
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        if event["stop"]:
-            self._check_mixture(event["generation_settings/lora"])
-        elif event["content"]:
-            self.held.clear()
-        else:
-            self.held += event["tokens"]
-        if self._json_expected:
-            self._check_json(event)
-
-    def _check_mixture(self, told: Sequence[Mapping[str, float]]) -> None:
-        used = [adapter["scale"] for adapter in told]
-        if len(used) != len(self._scales) or any(abs(a - b) > 1e-6 for a, b in zip(used, self._scales, strict=True)):
-            raise BackendError(f"llama.cpp spoke with the scales {used} where {list(self._scales)} were asked for")
-
-    def _check_json(self, event: Mapping[str, Any]) -> None:
-        fresh = not self._text
-        self._text = (self._text + event["content"]).lstrip()
-        if (fresh and self._text and self._text[0] not in _JSON_STARTS) or (
-            event["stop"] and event["stop_type"] != "limit" and not _is_json(self._text)
-        ):
-            raise BackendError(
-                f"llama.cpp did not keep to the JSON Schema, the reply begins {self._text[:40]!r}; "
-                "its grammar engine cannot compile this schema: simplify it"
-            )
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _last(event: Mapping[str, Any], tail: str, seconds: float) -> Chunk:
-    usage = Usage(prompt_tokens=event["tokens_evaluated"], reply_tokens=event["tokens_predicted"], seconds=seconds)
-    reason: Literal["stop", "length"] = "length" if event["stop_type"] == "limit" else "stop"
-    return Chunk(text=event["content"] + tail, finish_reason=reason, usage=usage)

@@ -135,6 +135,7 @@ class LlamaEngine:
         self._port = int(self.address.rpartition(":")[2])
         self._key = key
         self._closed = False
+        self._pieces: dict[int, str] = {}
         self._sockets: set[socket.socket] = set()
         # The server must end before the interpreter does; a finalizer also runs at exit.
         self._end = weakref.finalize(self, _ending(server, self._sockets))
@@ -220,6 +221,12 @@ class LlamaEngine:
             raw = piece.encode() if isinstance(piece, str) else bytes(piece)
             pieces.append((int(token["id"]), decoder.decode(raw)))
         return pieces
+
+    async def piece(self, token: int) -> str:
+        """Characters of one token id; U+FFFD for bytes that are none alone."""
+        if token not in self._pieces:
+            self._pieces[token] = (await self.post("/detokenize", {"tokens": [token]}))["content"]
+        return self._pieces[token]
 
     async def text(self, tokens: Sequence[int]) -> str:
         """Characters of token ids, without one that the last token leaves unfinished."""

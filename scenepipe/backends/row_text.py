@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+_REMEMBERED = 4
+
 
 class RowText:
     """Tokens in, text out. What could still become a stop string is held back until it is decided.
+
+    ``piece`` is what the last token added to the text, said or held back.
 
     Args:
         tokenizer: a `tokenizers.Tokenizer`.
@@ -16,17 +20,19 @@ class RowText:
     """
 
     def __init__(self, tokenizer: Any, stop: Sequence[str] = (), before: Sequence[int] = ()) -> None:
-        from tokenizers.decoders import DecodeStream
-
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(ids=list(before), skip_special_tokens=True)
+        self._last = list(before)
+        self._stream = _stream(self._last)
         self._stop = tuple(text for text in stop if text)
         self._held = ""
         self.stopped = False
+        self.piece = ""
 
     def add(self, token: int) -> str:
         """What may be said after this token; `stopped` is true once a stop string was met."""
-        self._held += self._stream.step(self._tokenizer, token) or ""
+        self.piece = self._stream.step(self._tokenizer, token) or ""
+        self._last = [*self._last[-_REMEMBERED:], token]
+        self._held += self.piece
         at = min((place for text in self._stop if (place := self._held.find(text)) >= 0), default=None)
         if at is not None:
             self.stopped = True
@@ -36,10 +42,20 @@ class RowText:
         said, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
         return said
 
+    def would_be(self, token: int) -> str:
+        """What another token would add to the text here; U+FFFD for bytes that are no character yet."""
+        return str(_stream(self._last).step(self._tokenizer, token) or self._tokenizer.decode([token]))
+
     def rest(self) -> str:
         """What was held back and did not become a stop string. Bytes of an unfinished character are left out."""
         rest, self._held = self._held, ""
         return rest
+
+
+def _stream(before: Sequence[int]) -> Any:
+    from tokenizers.decoders import DecodeStream
+
+    return DecodeStream(ids=list(before), skip_special_tokens=True)
 
 
 def _beginning(text: str, stop: Sequence[str]) -> int:

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from scenepipe.backends.drawn_tokens import DrawnTokens
 from scenepipe.backends.json_grammar import Grammar
 from scenepipe.backends.passes import Cached
 from scenepipe.backends.row_text import RowText
-from scenepipe.contracts import Chunk
+from scenepipe.contracts import Chunk, DrawnToken
 from scenepipe.sampling import Sampling
-from scenepipe.scene import Usage
+from scenepipe.scene import TokenScore, Usage
 
 Event = Chunk | Exception
 
@@ -36,6 +37,7 @@ class Row(Cached):
         random: the row's own random numbers.
         max_tokens: of the reply.
         ends: token ids that end it.
+        logprobs: how many alternatives of each token are told; None tells nothing.
         started: when it left the queue, by `time.perf_counter`.
         dropped: set by whoever no longer listens.
     """
@@ -47,21 +49,26 @@ class Row(Cached):
     text: RowText
     outlet: Outlet
     grammar: Grammar | None = None
+    logprobs: int | None = None
     started: float = 0.0
     dropped: bool = False
     finished: bool = False
     _allowed: torch.Tensor | None = field(default=None, init=False)
+    _raw: torch.Tensor | None = field(default=None, init=False)
+    _drawn: DrawnTokens = field(default_factory=DrawnTokens, init=False)
 
     def recent(self, count: int) -> Sequence[int]:
         """The last tokens of prompt and reply."""
         return [*self.prompt[-count:], *self.reply][-count:]
 
-    def look(self) -> None:
-        """Ask the grammar what may follow.
+    def look(self, logits: torch.Tensor) -> None:
+        """See what the model says, [vocabulary], before any setting, and ask the grammar what may follow.
 
         Raises:
             BackendError: the grammar engine gave up.
         """
+        if self.logprobs is not None:
+            self._raw = logits.float().log_softmax(-1).cpu()
         if self.grammar is not None:
             self._allowed = torch.from_numpy(self.grammar.allowed())
 
@@ -76,18 +83,29 @@ class Row(Cached):
         if self.grammar is not None:
             self.grammar.add(token)
             ended |= self.grammar.finished
-        said = "" if token in self.ends else self.text.add(token)
+        said = "" if token in self.ends else self._say(token)
         if self.text.stopped or ended:
             return self._last(said + ("" if self.text.stopped else self.text.rest()), "stop")
         if len(self.reply) >= self.max_tokens:
             return self._last(said + self.text.rest(), "length")
-        return Chunk(text=said) if said else None
+        return Chunk(text=said, logprobs=self._drawn.said(said)) if said else None
+
+    def _say(self, token: int) -> str:
+        if self._raw is None:
+            return self.text.add(token)
+        likely = self._raw.topk(min(self.logprobs or 0, len(self._raw)))
+        pairs = zip(likely.indices.tolist(), likely.values.tolist(), strict=True)
+        top = tuple(TokenScore(token=self.text.would_be(other), logprob=value) for other, value in pairs)
+        said = self.text.add(token)
+        self._drawn.add(DrawnToken(token=self.text.piece, logprob=float(self._raw[token]), top=top))
+        return said
 
     def _last(self, said: str, reason: str) -> Chunk:
         self.finished = True
         seconds = time.perf_counter() - self.started
         usage = Usage(prompt_tokens=len(self.prompt), reply_tokens=len(self.reply), seconds=seconds)
-        return Chunk(text=said, finish_reason="stop" if reason == "stop" else "length", usage=usage)
+        logprobs = self._drawn.said(said)
+        return Chunk(text=said, logprobs=logprobs, finish_reason="stop" if reason == "stop" else "length", usage=usage)
 
 
 class Post:

@@ -1,12 +1,13 @@
 """Draw one token for each row of a batch, each row by its own settings and its own random numbers.
 
-The order is llama.cpp's, so that a pipeline's settings mean the same on both engines: repeat penalty over the last 64
-tokens of prompt and reply, then top-k, top-p, min-p, and the temperature last, on what is left. Importing this module
-imports torch.
+The order is llama.cpp's, so that a pipeline's settings mean the same on both engines: bias, repeat penalty over the
+last 64 tokens of prompt and reply, presence and frequency penalties over the reply, then top-k, top-p, min-p, and the
+temperature last, on what is left. Importing this module imports torch.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -23,6 +24,7 @@ class Drawn(Protocol):
 
     sampling: Sampling
     random: torch.Generator
+    reply: list[int]
 
     def recent(self, count: int) -> Sequence[int]: ...
 
@@ -33,10 +35,12 @@ def draw(logits: torch.Tensor, rows: Sequence[Drawn]) -> list[int]:
     """One token id for each row.
 
     Args:
-        logits: of shape [rows, vocabulary], on any device; changed in place where a row has a penalty or a grammar.
+        logits: of shape [rows, vocabulary], on any device; changed in place where a row has a bias, a penalty or a grammar.
     """
     for row, values in zip(rows, logits, strict=True):
+        _add_bias(values, row.sampling.logit_bias)
         _penalise(values, row)
+        _penalise_said(values, row)
         if (allowed := row.allowed()) is not None:
             values[: len(allowed)].masked_fill_(~allowed.to(values.device), float("-inf"))
             values[len(allowed) :] = float("-inf")
@@ -55,6 +59,21 @@ def _groups(rows: Sequence[Drawn]) -> dict[str, list[int]]:
         kind = "greedy" if settings.temperature == 0 else "short" if 0 < settings.top_k <= _SHORTLIST else "open"
         groups.setdefault(kind, []).append(number)
     return groups
+
+
+def _add_bias(values: torch.Tensor, bias: dict[int, float]) -> None:
+    if bias:
+        index = torch.tensor(list(bias), device=values.device)
+        values[index] += torch.tensor(list(bias.values()), device=values.device, dtype=values.dtype)
+
+
+def _penalise_said(values: torch.Tensor, row: Drawn) -> None:
+    """Subtract from the logits of the reply's tokens: once for being there, and for each time that they are."""
+    presence, frequency = row.sampling.presence_penalty, row.sampling.frequency_penalty
+    if (presence or frequency) and (counts := Counter(row.reply)):
+        index = torch.tensor(list(counts), device=values.device)
+        amounts = presence + frequency * torch.tensor(list(counts.values()), dtype=torch.float32)
+        values[index] -= amounts.to(values.device, values.dtype)
 
 
 def _penalise(values: torch.Tensor, row: Drawn) -> None:

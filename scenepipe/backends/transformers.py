@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from scenepipe.backends import json_grammar
+from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
 from scenepipe.backends.llama_cpp import CANARY_PROMPT
 from scenepipe.backends.llama_engine import within
 from scenepipe.backends.quantization import Quantization
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
 from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
 from scenepipe.mixture import Plan
-from scenepipe.sampling import check_sampling
+from scenepipe.sampling import COMMON, check_sampling
 from scenepipe.scene import TokenScore
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ class Transformers:
         self._registers: tuple[str, ...] = ()
         self.capabilities = Capabilities(
             mixtures=("exact",),
+            sampling=(*COMMON, "presence_penalty", "frequency_penalty", "logit_bias"),
+            logprobs=MOST_ALTERNATIVES,
             streaming=True,
             seed=True,
             stop=True,
@@ -145,6 +148,8 @@ class Transformers:
         """
         engine = self._opened()
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
+        check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
+        check_bias(request.sampling.logit_bias, engine.vocabulary, self.name)
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompt, request)
         grammar = None if request.json_schema is None else await offload(engine.grammar, request.json_schema)

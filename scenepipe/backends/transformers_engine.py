@@ -59,7 +59,7 @@ class TransformersEngine:
         config = base.model.config.get_text_config()
         self.fits = min(context, getattr(config, "max_position_embeddings", None) or context)
         self.chat = base.tokenizer.chat_template is not None
-        self._vocabulary = config.vocab_size
+        self.vocabulary = int(config.vocab_size)
         self._grammars: Grammars | None = None
         self._grammars_lock = threading.Lock()
         self._bank = RegisterBank(base.model, adapters, dtype=base.dtype)
@@ -130,7 +130,7 @@ class TransformersEngine:
         """
         with self._grammars_lock:
             if self._grammars is None:
-                self._grammars = Grammars(self._tokenizer, self._vocabulary, sorted(self._base.ends))
+                self._grammars = Grammars(self._tokenizer, self.vocabulary, sorted(self._base.ends))
         return self._grammars.of(schema)
 
     def row(
@@ -147,6 +147,7 @@ class TransformersEngine:
             text=RowText(self._tokenizer.backend_tokenizer, request.stop, prompt[-_TEXT_BEFORE:]),
             outlet=Outlet(asyncio.get_running_loop(), asyncio.Queue()),
             grammar=grammar,
+            logprobs=request.logprobs,
         )
 
     def submit(self, row: Row) -> None:

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from scenepipe.cli import check, doctor, draw, evaluation, explain, memory, model, register, run, schema, training
+from scenepipe.cli import (
+    check,
+    doctor,
+    draw,
+    evaluation,
+    explain,
+    memory,
+    model,
+    register,
+    run,
+    schema,
+    serve,
+    training,
+)
 from scenepipe.cli.guard import Guarded
 
 app = typer.Typer(
@@ -22,6 +35,8 @@ app.command("check", no_args_is_help=True)(check.check)
 app.command("draw", no_args_is_help=True)(draw.draw)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
+app.command("serve", no_args_is_help=True)(serve.serve)
+app.command("key", no_args_is_help=True)(serve.key)
 app.add_typer(model.app, name="model", help="Models of the catalogue: list them, pull one.")
 register.app.command("train")(training.train)
 register.app.command("eval")(evaluation.evaluate)

@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import operator
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,44 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_logprobs
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, DrawnToken, Request, offload
 from scenepipe.errors import BackendError, DeadlineError, MixtureError, did_you_mean
-from scenepipe.prompt import LINKAGE_JOINER
+from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
+from scenepipe.testing.fake_model import PIECE, SAMPLING, FakeModel, draw, narrows, sentence
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
 
-_LINKAGE_LINE = re.compile(r"^(?:Сцепка|Linkage): (.+)$", re.MULTILINE)
-_SCENE_LINE = re.compile(r"^(?:Сцена|Scene): (.+)$", re.MULTILINE)
-_PIECE = re.compile(r"\s*\S+|\s+$")
-_WORD = re.compile(r"\w+")
-_CYRILLIC = re.compile("[а-яё]", re.IGNORECASE)
-_VERBS = {
-    "ru": _WORD.findall(
-        "помнит ждёт слышит держит зовёт молчит дышит светит ищет хранит стынет растёт тает поёт спит видит"
-    ),
-    "en": _WORD.findall(
-        "remembers waits hears holds calls rests breathes glows seeks keeps cools grows melts sings sleeps"
-    ),
-}
-_PLACES = {
-    "ru": _WORD.findall(
-        "здесь внутри рядом вдали снова тихо утром ночью молча всегда едва насквозь вглубь наверху внизу"
-    ),
-    "en": _WORD.findall(
-        "here inside nearby afar again softly daily nightly mutely always barely deeper inward above below"
-    ),
-}
 _DEEPEST_SCHEMA = 32
 
 
 class FakeBackend:
     """Weaves the words of the prompt's linkage into a short sentence in the prompt's language.
 
-    The sentence depends on prompt, mixture and seed alone, so what depends on those can be tested without a model.
-    ``temperature`` 0 takes no notice of the seed. Tokens are words.
+    The sentence depends on prompt, mixture, seed and sampling settings alone, so what depends on those can be tested
+    without a model. ``temperature`` is 0 or not: 0 takes no notice of the seed. Tokens are words, with the ids of
+    `scenepipe.testing.fake_model.token_id`.
 
     Args:
         delay_s: seconds for each word.
@@ -78,6 +59,8 @@ class FakeBackend:
         self.capabilities = Capabilities(
             **{
                 "mixtures": ("exact", "premerged"),
+                "sampling": SAMPLING,
+                "logprobs": MOST_ALTERNATIVES,
                 "streaming": True,
                 "seed": True,
                 "stop": True,
@@ -107,28 +90,35 @@ class FakeBackend:
         timed = self.delay_s > 0 or request.deadline is not None
         async with self._slots:
             started = time.perf_counter()
-            pieces = _PIECE.findall(_reply(request, prompt))
+            tokens = _drawn(request, prompt) if request.logprobs is not None or narrows(request.sampling) else None
+            pieces = _pieces(request, prompt) if tokens is None else [token.token for token in tokens]
             reason: Literal["stop", "length"] = "length" if len(pieces) > request.max_tokens else "stop"
             pieces = pieces[: request.max_tokens]
-            for piece in _until_stop(pieces, request.stop) if request.stop else pieces:
+            for number, piece in enumerate(_until_stop(pieces, request.stop) if request.stop else pieces):
                 if timed:
                     await self._pause(request.deadline)
-                yield _chunk(piece)
+                told = () if tokens is None or request.logprobs is None or piece != pieces[number] else tokens[number]
+                yield Chunk(text=piece, logprobs=(told,)) if told else _chunk(piece)
             usage = Usage(
                 prompt_tokens=len(prompt.split()), reply_tokens=len(pieces), seconds=time.perf_counter() - started
             )
             yield Chunk(finish_reason=reason, usage=usage)
 
     async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
-        """A made-up log-probability in -8..0 for each word, fixed by prompt, mixture and the words up to it."""
+        """The log-probability of each word by which `generate` draws.
+
+        A word that it would not draw there has a made-up one in -8..0, fixed by prompt, mixture and the words up to it.
+        """
         prompt = self._checked(request)
         if not self.capabilities.score:
             raise BackendError("this fake backend has 'score' switched off")
+        model = FakeModel(prompt, request.plan.used.id)
         state = hashlib.sha256(f"{request.plan.used.id}\n{prompt}".encode())
         scores = []
-        for piece in _PIECE.findall(reply):
+        for number, piece in enumerate(PIECE.findall(reply)):
             state.update(piece.encode())
-            scores.append(TokenScore(token=piece, logprob=-8.0 * int.from_bytes(state.digest()[:4], "big") / 2**32))
+            made_up = -8.0 * int.from_bytes(state.digest()[:4], "big") / 2**32
+            scores.append(TokenScore(token=piece, logprob=model.logprobs(number).get(piece, made_up)))
         return scores
 
     async def count(self, text: str) -> int:
@@ -160,6 +150,8 @@ class FakeBackend:
             )
         if request.json_schema is not None and not can.json_schema:
             raise BackendError("this fake backend has 'json_schema' switched off")
+        check_sampling(request.sampling, can.sampling, "this fake backend")
+        check_logprobs(request.logprobs, can.logprobs, "this fake backend")
         prompt = _prompt(request, chat=can.chat)
         if self.fail_on is not None and self.fail_on in prompt:
             raise BackendError(f"the prompt contains {self.fail_on!r}, on which this fake backend fails")
@@ -181,27 +173,19 @@ def _prompt(request: Request, *, chat: bool) -> str:
     return "\n".join(message.content for message in request.messages or ())
 
 
-def _reply(request: Request, prompt: str) -> str:
+def _pieces(request: Request, prompt: str) -> list[str]:
     if request.json_schema is not None:
-        return json.dumps(minimal_instance(request.json_schema), ensure_ascii=False)
-    seed = request.seed if request.sampling.temperature > 0 else "greedy"
-    chance = hashlib.sha256(f"{seed}\n{request.plan.used.id}\n{prompt}".encode()).digest()
-    language = "ru" if _CYRILLIC.search(prompt.rpartition("\n")[2]) else "en"
-    verbs, places = _VERBS[language], _PLACES[language]
-    clauses = [
-        f"{word} {verbs[chance[2 * i % 32] % len(verbs)]} {places[chance[(2 * i + 1) % 32] % len(places)]}"
-        for i, word in enumerate(_words(prompt))
-    ]
-    sentence = ", ".join(clauses)
-    return f" {sentence[:1].upper()}{sentence[1:]}."
+        return PIECE.findall(json.dumps(minimal_instance(request.json_schema), ensure_ascii=False))
+    greedy = request.sampling.temperature == 0
+    return PIECE.findall(sentence(prompt, request.plan.used.id, "greedy" if greedy else request.seed))
 
 
-def _words(prompt: str) -> list[str]:
-    """The linkage's words, or the first of the scene's, or of the prompt's."""
-    if line := _LINKAGE_LINE.search(prompt):
-        return line[1].split(LINKAGE_JOINER)
-    scene = _SCENE_LINE.search(prompt)
-    return _WORD.findall(scene[1] if scene else prompt)[:3] or ["…"]
+def _drawn(request: Request, prompt: str) -> list[DrawnToken]:
+    """The reply token by token, by the sampling settings."""
+    pieces = _pieces(request, prompt)
+    if request.json_schema is not None:
+        return [DrawnToken(token=piece, logprob=0.0, top=(TokenScore(token=piece, logprob=0.0),)) for piece in pieces]
+    return draw(FakeModel(prompt, request.plan.used.id), pieces, request.sampling, request.logprobs or 0)
 
 
 def _until_stop(pieces: Sequence[str], stop: Sequence[str]) -> list[str]:

@@ -75,6 +75,21 @@ def test_each_row_is_what_its_mixture_merged_into_the_weights_says(tiny: Any, re
     assert far(told[0], logits(tiny.model, tokens)[0]) > 100 * CLOSE
 
 
+def test_a_composed_adapter_is_the_sum_of_its_parts(tiny: Any, registers: dict[str, Adapter]) -> None:
+    """One adapter in the place of three, against w1*B1*A1 + w2*B2*A2 + w3*B3*A3 added up in float64."""
+    tokens, summed, model = ids(2), tiny.copy(), tiny.copy()
+    weights = dict(zip(registers, (0.5, 0.3, 0.2), strict=True))
+    for register, adapter in registers.items():
+        for name, pair in adapter.modules.items():
+            layer = summed.get_submodule(name)
+            delta = weights[register] * (pair.b.astype(np.float64) @ pair.a.astype(np.float64))
+            layer.weight.data = (layer.weight.data.double() + torch.from_numpy(delta)).float()
+    bank = RegisterBank(model, {"all": compose(list(registers.values()), list(weights.values()))}, dtype=torch.float32)
+    told = mixed(model, bank, tokens, [(1.0,), (1.0,)])
+    assert far(told, logits(summed, tokens)) <= CLOSE
+    assert far(told, logits(tiny.model, tokens)) > 100 * CLOSE
+
+
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT 0.21 asks for it
 def test_each_row_is_what_peft_makes_of_its_composed_adapter(tiny: Any, registers: dict[str, Adapter]) -> None:
     tokens, model = ids(len(MIXTURES)), tiny.copy()
@@ -179,6 +194,28 @@ def test_a_bitsandbytes_base_takes_the_bank(kind: str, tiny_of: Any, make_adapte
             made = bnb.nn.Linear4bit(layer.in_features, layer.out_features, bias=False, quant_type="nf4")
             made.weight = bnb.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
         tiny.model.set_submodule(name, made.to("cpu"))
+    the_bank_holds_on(tiny, make_adapter)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)  # torchao's own
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_torchao_base_takes_the_bank(bits: int, tiny_of: Any, make_adapter: Any) -> None:
+    quantization = pytest.importorskip("torchao.quantization")
+    tiny = tiny_of("qwen3")
+    if bits == 8:
+        config = quantization.Int8WeightOnlyConfig()
+    else:
+        config = quantization.IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=quantization.PerGroup(32))
+    plain = logits(tiny.model, ids(1))
+    quantization.quantize_(tiny.model, config, filter_fn=lambda _, name: name in tiny.targets)
+    assert 1e-4 < far(logits(tiny.model, ids(1)), plain) < 2.0, "it was quantised"
+    the_bank_holds_on(tiny, make_adapter)
+
+
+def the_bank_holds_on(tiny: Any, make_adapter: Any) -> None:
+    """Rows of a mixture say what its composed adapter says alone, base rows what the bare base says."""
     adapters = {"poet": make_adapter(tiny, rank=4, seed=1), "logician": make_adapter(tiny, rank=2, seed=2)}
     tokens, weights = ids(3), ((0.7, 0.3), (0.0, 0.0), (0.0, 1.0))
     bare = logits(tiny.model, tokens)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from scenepipe.contracts import Chunk  # noqa: E402
 from scenepipe.errors import BackendError  # noqa: E402
 from scenepipe.models.adapter import Adapter  # noqa: E402
 from scenepipe.sampling import Sampling  # noqa: E402
+from scenepipe.testing.backend_requests import tokens_of  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
 WORDS = tokenizers.Tokenizer(tokenizers.models.WordLevel({f"w{n}": n for n in range(160)}, unk_token="w0"))
@@ -213,6 +215,35 @@ def test_the_end_of_text_ends_a_reply_and_is_not_said(
         assert chunks[-1].usage is not None
         assert chunks[-1].usage.prompt_tokens == LENGTHS[1]
         assert 0 < chunks[-1].usage.seconds < 60
+
+    asyncio.run(scenario())
+
+
+def test_probabilities_are_told_to_those_who_ask_and_are_the_models_own(
+    tiny: Any, registers: dict[str, Adapter], rig_of: Callable[..., Rig]
+) -> None:
+    """Whatever the settings, a penalty or a grammar make of them, and whoever shares the batch."""
+
+    async def scenario() -> None:
+        rig = rig_of(tiny, registers)
+        penalised = Sampling(temperature=0.0, frequency_penalty=2.0, logit_bias={5: 3.0})
+        rows = [row_of(0, sampling=penalised), row_of(1), row_of(2, sampling=Sampling(temperature=1.2, top_k=0))]
+        rows[0].logprobs, rows[2].logprobs = 3, 0
+        for row in rows:
+            rig.batcher.submit(row)
+        told = [tokens_of(chunks) for chunks in await asyncio.gather(*map(finish, rows))]
+        assert told[1] == []
+        assert {len(token.top) for token in told[0]} == {3}
+        assert {len(token.top) for token in told[2]} == {0}
+        for number in (0, 2):
+            row = rows[number]
+            score = partial(rig.passes.score, row.prompt, row.reply, row.weights)
+            expected = rig.batcher.call(score).result(60)
+            assert [token.logprob for token in told[number]] == pytest.approx(expected, abs=1e-3)
+            assert "".join(token.token for token in told[number]).split() == [f"w{n}" for n in row.reply]
+        for token in told[0]:
+            values = [each.logprob for each in token.top]
+            assert values == sorted(values, reverse=True)
 
     asyncio.run(scenario())
 

@@ -20,7 +20,7 @@ import pytest
 
 from scenepipe.backends import llama_cpp
 from scenepipe.backends.llama_cpp import LlamaCpp
-from scenepipe.contracts import Message, Request
+from scenepipe.contracts import Backend, Message, Request
 from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.models.adapter import Adapter, LowRank, load_adapter
 from scenepipe.models.catalogue import LocalModel
@@ -57,6 +57,11 @@ def lone(local_model: LocalModel, registers: list[Register], runner: asyncio.Run
 
 class TestConformance(BackendSuite):
     registers = NAMES
+
+    async def token_ids(self, backend: Backend, text: str) -> list[int]:
+        assert isinstance(backend, LlamaCpp)
+        assert backend._engine is not None
+        return await backend._engine.tokens(text, special=False)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -76,3 +76,22 @@ def test_a_space_at_the_start_of_a_reply_is_kept_after_a_prompt() -> None:
     made.decoder = tokenizers.decoders.Metaspace(prepend_scheme="always")
     assert RowText(made).add(1) == "b"
     assert RowText(made, before=[0]).add(1) == " b"
+
+
+def test_the_piece_is_what_a_token_added_held_back_or_not() -> None:
+    row = RowText(BYTES, ["шx"])
+    pieces = []
+    for token in BYTES.encode("aшb").ids:
+        row.add(token)
+        pieces.append(row.piece)
+    assert pieces == ["a", "", "ш", "b"]
+
+
+def test_an_alternative_is_what_it_would_have_added() -> None:
+    words = {f"\u2581{word}": number for number, word in enumerate(("a", "b"))}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="\u2581a"))
+    made.decoder = tokenizers.decoders.Metaspace(prepend_scheme="always")
+    row = RowText(made, before=[0])
+    assert (row.would_be(1), row.add(0), row.would_be(1)) == (" b", " a", " b")
+    bytewise_row, (first, *_) = RowText(BYTES), BYTES.encode("ш").ids
+    assert bytewise_row.would_be(first) == "\ufffd"

@@ -28,6 +28,7 @@ class OneRow:
     seed: int = 0
     tokens: Sequence[int] = ()
     mask: Any = None
+    reply: list[int] = field(default_factory=list)
     random: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,9 +44,13 @@ class OneRow:
 def kept_plainly(values: list[float], row: OneRow) -> dict[int, float]:
     """Candidates with their final probabilities, by the rules as they are written down."""
     values = list(values)
+    for token, amount in row.sampling.logit_bias.items():
+        values[token] += amount
     for token in set(row.tokens[-64:]):
         penalty = row.sampling.repeat_penalty
         values[token] = values[token] / penalty if values[token] > 0 else values[token] * penalty
+    for token, count in Counter(row.reply).items():
+        values[token] -= row.sampling.presence_penalty + count * row.sampling.frequency_penalty
     order = sorted(range(len(values)), key=lambda n: -values[n])
     if row.sampling.temperature == 0:
         return {order[0]: 1.0}
@@ -81,6 +86,9 @@ SAMPLINGS = st.builds(
     top_k=st.sampled_from([0, 1, 5, 40, 600, 5000]),
     min_p=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
     repeat_penalty=st.sampled_from([0.8, 1.0, 1.3]),
+    presence_penalty=st.sampled_from([-1.0, 0.0, 1.5]),
+    frequency_penalty=st.sampled_from([-0.3, 0.0, 0.7]),
+    logit_bias=st.sampled_from([{}, {3: -100.0, 4: 100.0}, dict.fromkeys(range(90, 130), 2.5)]),
 )
 
 
@@ -93,8 +101,13 @@ def test_every_row_draws_what_the_rules_say(rows: list[tuple[Sampling, int, floa
     source = torch.Generator().manual_seed(seed)
     logits = torch.stack([torch.randn(VOCABULARY, generator=source) * spread for *_, spread in rows])
     tokens = torch.randint(0, VOCABULARY, (90,), generator=source).tolist()
-    expected = [drawn_plainly(v.tolist(), OneRow(s, n, tokens)) for v, (s, n, _) in zip(logits, rows, strict=True)]
-    assert draw(logits.clone(), [OneRow(s, n, tokens) for s, n, _ in rows]) == expected
+    reply = tokens[-20:] * 2
+
+    def made() -> list[OneRow]:
+        return [OneRow(s, n, tokens, reply=reply) for s, n, _ in rows]
+
+    expected = [drawn_plainly(v.tolist(), row) for v, row in zip(logits, made(), strict=True)]
+    assert draw(logits.clone(), made()) == expected
 
 
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0.8, top_k=12, top_p=0.9, min_p=0.0), Sampling(top_k=0)])
@@ -129,6 +142,26 @@ def test_a_penalty_makes_recent_tokens_rarer_and_old_ones_not() -> None:
     assert draw(values.clone(), [OneRow(greedy, tokens=[7])]) == [8]
     assert draw(values.clone(), [OneRow(greedy, tokens=[7] + [9] * 64)]) == [7]
     assert draw(-values.clone() - 1, [OneRow(greedy, tokens=list(range(9, 73)))])[0] not in range(9, 73)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reply", "expected"),
+    [
+        ({"presence_penalty": 0.5}, [7], 8),
+        ({"presence_penalty": 0.5}, [7, 8, 7, 7], 7),
+        ({"presence_penalty": 0.5}, [], 7),
+        ({"frequency_penalty": 0.04}, [7, 7], 7),
+        ({"frequency_penalty": 0.04}, [7, 7, 7], 8),
+        ({"logit_bias": {9: 2.5}}, [], 9),
+        ({"logit_bias": {7: -100.0}}, [], 8),
+    ],
+)
+def test_penalties_count_the_reply_alone(setting: dict[str, Any], reply: list[int], expected: int) -> None:
+    """Token 7 is 0.1 likelier than 8; the prompt has both, which says nothing."""
+    values = torch.zeros(1, VOCABULARY)
+    values[0, 7], values[0, 8] = 2.0, 1.9
+    row = OneRow(Sampling(temperature=0.0, **setting), tokens=[7, 8, *reply], reply=reply)
+    assert draw(values.clone(), [row]) == [expected]
 
 
 def test_a_mask_is_kept_also_where_it_is_shorter_than_the_logits() -> None:

@@ -18,7 +18,7 @@ pytest.importorskip("transformers")
 from scenepipe.backends import json_grammar, transformers_load
 from scenepipe.backends.quantization import Gguf
 from scenepipe.backends.transformers import Transformers
-from scenepipe.contracts import Message, Request
+from scenepipe.contracts import Backend, Message, Request
 from scenepipe.errors import BackendError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.register import Register, adapter_of, find_registers
@@ -54,6 +54,11 @@ def exact(local_model: LocalModel, registers: list[Register], runner: asyncio.Ru
 
 class TestConformance(BackendSuite):
     registers = NAMES
+
+    async def token_ids(self, backend: Backend, text: str) -> list[int]:
+        assert isinstance(backend, Transformers)
+        assert backend._engine is not None
+        return backend._engine.tokens(text)
 
     @pytest.fixture(scope="class")
     @classmethod

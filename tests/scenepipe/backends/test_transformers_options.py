@@ -22,7 +22,7 @@ from scenepipe.backends import transformers as backend_module  # noqa: E402
 from scenepipe.backends import transformers_load  # noqa: E402
 from scenepipe.backends.quantization import Quantization, require  # noqa: E402
 from scenepipe.backends.transformers import Transformers  # noqa: E402
-from scenepipe.contracts import Message, Request  # noqa: E402
+from scenepipe.contracts import Backend, Message, Request  # noqa: E402
 from scenepipe.errors import BackendError, ConfigError, MissingExtraError, RegisterError  # noqa: E402
 from scenepipe.mixture import Plan, parse  # noqa: E402
 from scenepipe.models.adapter import Adapter, LowRank  # noqa: E402
@@ -30,6 +30,8 @@ from scenepipe.models.catalogue import LocalModel  # noqa: E402
 from scenepipe.registry import default_registry  # noqa: E402
 from scenepipe.sampling import Sampling  # noqa: E402
 from scenepipe.testing.backend_suite import collect, say  # noqa: E402
+from scenepipe.testing.backend_suite_draws import DrawSuite  # noqa: E402
+from scenepipe.testing.backend_suite_mixtures import MixtureSuite  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
 WORDS = ["<pad>", "<s>", "</s>", *(f"w{n}" for n in range(157))]
@@ -120,6 +122,24 @@ def test_an_adapter_without_effect_is_found_out(
     proofs = runner.run(backend.open(model, []))
     runner.run(backend.aclose())
     assert [(proof.register_name, proof.zero_effect) for proof in proofs] == [("poet", False), ("mute", True)]
+
+
+class TestSettingsAndMixtures(DrawSuite, MixtureSuite):
+    """These parts of the conformance suite need no model that speaks a language."""
+
+    some_tokens = range(20, 120)
+
+    @pytest.fixture
+    def backend(self, opened: Open, tiny_of: Any, make_adapter: Any, monkeypatch: pytest.MonkeyPatch) -> Transformers:
+        both = {name: make_adapter(tiny_of("llama"), rank=3, seed=seed) for seed, name in enumerate(self.registers, 1)}
+        monkeypatch.setattr(backend_module, "_adapters", lambda registers, model: both)
+        made: Transformers = opened(context=128)
+        return made
+
+    async def token_ids(self, backend: Backend, text: str) -> list[int]:
+        assert isinstance(backend, Transformers)
+        assert backend._engine is not None
+        return backend._engine.tokens(text)
 
 
 # --- each option ------------------------------------------------------------------------------------------------------

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenepipe.contracts import Request
+from scenepipe.contracts import Backend, Request
 from scenepipe.errors import BackendError, DeadlineError, MixtureError
 from scenepipe.mixture import parse
 from scenepipe.prompt import ScenePrompt
 from scenepipe.register import Register
 from scenepipe.testing.backend_suite import EN, GREEDY, RU, BackendSuite, collect, plan, say, text_of
 from scenepipe.testing.fake_backend import FakeBackend, minimal_instance
+from scenepipe.testing.fake_model import PLACES, VERBS, token_id
 
 
 def register(name: str, adapters: dict[str, Path] | None = None) -> Register:
@@ -39,7 +40,14 @@ def spoken(backend: FakeBackend, **request: Any) -> str:
     return asyncio.run(say(backend, **request))
 
 
-class TestConformance(BackendSuite):
+class FakeSuite(BackendSuite):
+    some_tokens: ClassVar[Sequence[int]] = [token_id(f" {word}") for word in (*VERBS["en"], *PLACES["en"])]
+
+    async def token_ids(self, backend: Backend, text: str) -> list[int]:
+        return [token_id(text)]
+
+
+class TestConformance(FakeSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, runner: asyncio.Runner) -> Iterator[FakeBackend]:
@@ -49,7 +57,20 @@ class TestConformance(BackendSuite):
         runner.run(backend.aclose())
 
 
-class TestConformanceWithDelayAndChat(BackendSuite):
+class TestConformancePremerged(FakeSuite):
+    """An engine of composed adapters, that tells no probabilities and knows temperature alone."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, runner: asyncio.Runner) -> Iterator[FakeBackend]:
+        lacking = {"mixtures": ("premerged",), "sampling": ("temperature",), "logprobs": 0, "score": False}
+        backend = FakeBackend(capabilities=lacking)
+        runner.run(backend.open(None, REGISTERS))
+        yield backend
+        runner.run(backend.aclose())
+
+
+class TestConformanceWithDelayAndChat(FakeSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, runner: asyncio.Runner) -> Iterator[FakeBackend]:

@@ -1,0 +1,313 @@
+"""One vLLM engine (`AsyncLLM`) in terms of token ids, texts and composed adapters. Imports vLLM when it starts."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from scenepipe.backends.vllm_options import VllmOptions, engine_arguments, platform_faults, unknown
+from scenepipe.backends.vllm_reply import VllmReply, sampling_arguments, scores
+from scenepipe.contracts import Chunk, Request
+from scenepipe.errors import BackendError, ConfigError
+from scenepipe.models.composed import ComposedAdapter
+from scenepipe.scene import TokenScore
+from scenepipe.vllm_plugin import PARENT
+
+_SHUTDOWN_SECONDS = 30.0
+_TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|endoftext|>")
+_ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""Where the user has set nothing: no report to vLLM's makers, no log on standard output, and no fork of a process that
+has threads."""
+
+
+class VllmEngine:
+    """Starts vLLM's engine process; blocks until it answers, 35 s for the default model on two idle cores.
+
+    Args:
+        weights: folder or hub id.
+        ranks: of the open registers' adapters; without any, the engine has no LoRA.
+
+    Raises:
+        ConfigError: ``engine`` has names that this vLLM has not.
+        BackendError: vLLM refuses an argument or the weights, or its process ends.
+    """
+
+    def __init__(self, options: VllmOptions, weights: str, ranks: Sequence[int]) -> None:
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ[PARENT] = str(os.getpid())
+        cpu = _on_cpu()
+        self._arguments = engine_arguments(options, weights, ranks, cpu=cpu)
+        if found := platform_faults(options, cpu=cpu):
+            raise ConfigError(found, "backend vllm")
+        self._llm: Any = _start(options, self._arguments)
+        try:
+            self._read(weights)
+        except BaseException:
+            self.close()
+            raise
+        self.base_needs_adapter = bool(ranks) and cpu
+        """On CPUs vLLM 0.32 gives a row without an adapter the one of its last place (``vllm.lora.ops.torch_ops`` takes
+        the index -1), so the base must be asked for with an adapter of zeros."""
+        self._watermark = bool(options.engine.get("watermark_config"))
+        self._numbers = itertools.count(1)
+        self._adapters: dict[str, Any] = {}
+        self._loading = asyncio.Lock()
+
+    def _read(self, weights: str) -> None:
+        """What the engine says of its model."""
+        config = self._llm.model_config
+        self._tokenizer = self._llm.get_tokenizer()
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise BackendError(
+                f"the tokenizer of {weights} does not run on 'tokenizers'; set engine.tokenizer_mode: hf, or use another "
+                "backend for this model"
+            )
+        self._text = backend
+        self.fits = int(config.max_model_len)
+        self.layers = int(config.hf_text_config.num_hidden_layers)
+        self.hidden = int(config.hf_text_config.hidden_size)
+        self.vocabulary = int(config.get_vocab_size())
+        self.chat = getattr(self._tokenizer, "chat_template", None) is not None
+        ids = (backend.token_to_id(name) for name in _TURN_ENDS)
+        self._ends = tuple(number for number in ids if number is not None)
+
+    @property
+    def max_lora_rank(self) -> int | None:
+        """The largest rank that it takes; None without LoRA."""
+        rank: int | None = self._arguments.get("max_lora_rank")
+        return rank
+
+    def close(self) -> None:
+        """End the engine process; replies in flight fail. Closing again does nothing."""
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.shutdown(timeout=_SHUTDOWN_SECONDS)
+
+    # --- texts -------------------------------------------------------------------------------------------------------
+
+    def tokens(self, text: str, *, special: bool = False) -> list[int]:
+        """Token ids of a text; what looks like a control token in it stays text."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=special, split_special_tokens=True).input_ids
+        return ids
+
+    def names(self, count: int) -> list[str]:
+        """Names of the first tokens of the vocabulary."""
+        names: list[str] = self._tokenizer.convert_ids_to_tokens(list(range(min(count, len(self._tokenizer)))))
+        return names
+
+    def prompt(self, request: Request) -> list[int]:
+        """Token ids of a request's prompt or messages.
+
+        Raises:
+            BackendError: neither or both, messages without a chat template, or too long for the context.
+        """
+        if (request.prompt is None) == (request.messages is None):
+            raise BackendError("a request has a prompt or messages, exactly one of them")
+        if request.prompt is not None:
+            ids = self.tokens(request.prompt, special=True)
+        elif not self.chat:
+            raise BackendError("this model has no chat template, so it takes a prompt, not messages")
+        else:
+            ids = self._chat(request)
+        self._must_fit(len(ids) + 1, "prompt and one token of reply have")
+        return ids or [self._start_token()]
+
+    def _chat(self, request: Request) -> list[int]:
+        messages = [message.model_dump() for message in request.messages or ()]
+        try:
+            told = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
+        except Exception as error:  # a template is a program of the model's: it may raise anything
+            raise BackendError(f"the model's chat template refused these messages: {error}") from None
+        ids: list[int] = told["input_ids"]
+        return ids
+
+    def _start_token(self) -> int:
+        """What stands for an empty prompt."""
+        told = self._tokenizer.bos_token_id
+        return int(self._tokenizer.eos_token_id if told is None else told)
+
+    def _must_fit(self, tokens: int, what: str) -> None:
+        if tokens > self.fits:
+            raise BackendError(
+                f"{what} {tokens} tokens and {self.fits} fit; raise backend.context, recall fewer echoes, or shorten "
+                "the text"
+            )
+
+    # --- adapters ----------------------------------------------------------------------------------------------------
+
+    async def load(self, adapter: ComposedAdapter | None) -> Any:
+        """vLLM's handle of an adapter, which has been loaded once: one that cannot be must not end the engine.
+
+        Names hold a hash of the weights, and vLLM keys its attention cache by name and path: no cache is ever shared
+        between different mixtures.
+
+        Raises:
+            BackendError: vLLM refuses it.
+        """
+        if adapter is None:
+            return None
+        async with self._loading:
+            known = self._adapters.get(adapter.name)
+            if known is None:
+                known = await self._add(adapter)
+                self._adapters[adapter.name] = known
+            return known
+
+    async def _add(self, adapter: ComposedAdapter) -> Any:
+        from vllm.lora.request import LoRARequest
+
+        handle = LoRARequest(lora_name=adapter.name, lora_int_id=len(self._adapters) + 1, lora_path=str(adapter.folder))
+        try:
+            if not await self._opened().add_lora(handle):
+                raise BackendError(
+                    f"vLLM did not load the adapter {adapter.name}; see what it logged on standard error"
+                )
+        except BackendError:
+            raise
+        except Exception as error:
+            raise _named(error, f"loading the adapter {adapter.name}") from error
+        return handle
+
+    # --- replies -----------------------------------------------------------------------------------------------------
+
+    async def reply(self, request: Request, prompt: list[int], handle: Any) -> AsyncIterator[Chunk]:
+        """Pieces of a reply. Closing the iterator takes the request out of the engine at its next step.
+
+        Raises:
+            BackendError: vLLM refuses the request, or has ended.
+        """
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        arguments = sampling_arguments(request, ends=self._ends, watermark=self._watermark)
+        arguments["output_kind"] = RequestOutputKind.DELTA
+        if request.json_schema is not None:
+            arguments["structured_outputs"] = StructuredOutputsParams(json=request.json_schema)
+        reply = VllmReply(request, self._text, prompt)
+        async with aclosing(self._outputs(prompt, arguments, handle)) as outputs:
+            async for output in outputs:
+                chunk = reply.chunk(output.outputs[0])
+                if chunk is not None:
+                    yield chunk
+                if reply.done:
+                    return
+        raise BackendError("vLLM ended the reply without its last piece; open it again")
+
+    async def score(self, prompt: list[int], reply: str, handle: Any) -> list[TokenScore]:
+        """Natural-log probability of each token of a reply after a prompt.
+
+        Raises:
+            BackendError: they do not fit the context, or vLLM refuses.
+        """
+        from vllm.sampling_params import RequestOutputKind
+
+        told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
+        ids: list[int] = told.input_ids
+        self._must_fit(len(prompt) + len(ids) + 1, "prompt, reply and one token have")
+        arguments = {
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+            "detokenize": False,
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+        }
+        rows = (await self._final([*prompt, *ids], arguments, handle)).prompt_logprobs or ()
+        return scores(pieces(reply, [end for _, end in told.offset_mapping]), ids, list(rows)[len(prompt) :])
+
+    async def next_logprobs(self, prompt: str, most: int, handle: Any) -> dict[int, float]:
+        """The likeliest next tokens, computed afresh: a cached beginning is summed in another order."""
+        from vllm.sampling_params import RequestOutputKind
+
+        arguments = {
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "logprobs": most,
+            "detokenize": False,
+            "skip_reading_prefix_cache": True,
+            "output_kind": RequestOutputKind.FINAL_ONLY,
+        }
+        output = await self._final(self.tokens(prompt, special=True), arguments, handle)
+        return {int(token): float(one.logprob) for token, one in output.outputs[0].logprobs[0].items()}
+
+    async def _final(self, ids: list[int], arguments: Mapping[str, Any], handle: Any) -> Any:
+        last = None
+        async with aclosing(self._outputs(ids, arguments, handle)) as outputs:
+            async for output in outputs:
+                last = output
+        if last is None:
+            raise BackendError("vLLM answered nothing; open it again")
+        return last
+
+    async def _outputs(self, ids: list[int], arguments: Mapping[str, Any], handle: Any) -> AsyncGenerator[Any, None]:
+        """vLLM's outputs for one request; leaving aborts it."""
+        from vllm import SamplingParams
+        from vllm.inputs import tokens_input
+
+        try:
+            params = SamplingParams(**arguments)
+            number = f"scenepipe-{next(self._numbers)}"
+            prompt = tokens_input(list(ids))
+            stream = self._opened().generate(prompt, params, number, lora_request=handle)
+            async with aclosing(stream):
+                async for output in stream:
+                    yield output
+        except BackendError:
+            raise
+        except Exception as error:
+            raise _named(error, "the request") from error
+
+    def _opened(self) -> Any:
+        if self._llm is None:
+            raise BackendError("this backend is not open; await open(model, registers) first")
+        return self._llm
+
+
+def _start(options: VllmOptions, arguments: Mapping[str, Any]) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
+    if faults := unknown(options, known):
+        raise ConfigError(faults, "backend vllm")
+    try:
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    except Exception as error:  # vLLM and what it is built of raise errors of any kind
+        raise _named(error, f"starting with {Path(str(arguments['model'])).name or arguments['model']}") from error
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def _named(error: BaseException, what: str) -> BackendError:
+    """vLLM's error in one line; errors that it wraps say more than it does."""
+    while error.__cause__ is not None and not str(error):
+        error = error.__cause__
+    words = " ".join(str(error).split()) or type(error).__name__
+    if type(error).__name__ == "EngineDeadError":
+        return BackendError("vLLM's engine process has ended; see what it logged on standard error, and open it again")
+    return BackendError(f"vLLM, {what}: {words[:500]}")
+
+
+def pieces(text: str, ends: Sequence[int]) -> list[str]:
+    """A text cut at token ends; a character that several tokens share belongs to the last of them."""
+    out, start = [], 0
+    for number, end in enumerate(ends):
+        shared = number + 1 < len(ends) and ends[number + 1] == end
+        out.append("" if shared else text[start:end])
+        start = start if shared else end
+    return out

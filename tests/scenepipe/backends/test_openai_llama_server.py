@@ -1,0 +1,157 @@
+"""The openai backend against a real llama-server: xllamacpp's own, listening over HTTP, with two registers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from scenepipe.backends.llama_engine import EngineOptions, common_params, import_engine
+from scenepipe.backends.openai import OpenAI
+from scenepipe.backends.openai_llama import Vocabulary
+from scenepipe.contracts import Backend, Message
+from scenepipe.errors import BackendError
+from scenepipe.models.catalogue import LocalModel
+from scenepipe.models.gguf_lora import gguf_adapter
+from scenepipe.register import Register, adapter_of, find_registers
+from scenepipe.testing.backend_suite import GREEDY, RU, BackendSuite, collect, plan, say
+
+pytestmark = [pytest.mark.model, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[3] / "registers"
+NAMES = ("poet", "philosopher")
+KEY = "a key that no message may show"
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def registers() -> list[Register]:
+    return list(find_registers(NAMES, [ROOT]).values())
+
+
+@pytest.fixture(scope="module")
+def url(local_model: LocalModel, registers: list[Register]) -> Iterator[str]:
+    """A server as ``llama-server --lora A,B --api-key …`` starts it, its adapters in another order than ours."""
+    options = EngineOptions(
+        context=1024,
+        parallel=SLOTS,
+        threads=None,
+        gpu_layers=0,
+        tensor_split=(),
+        main_gpu=0,
+        batch=256,
+        ubatch=256,
+        flash_attention="auto",
+        kv_type="f16",
+        mmap=True,
+        mlock=False,
+        swa_full=True,
+    )
+    adapters = [str(gguf_adapter(register, local_model)) for register in reversed(registers)]
+    server = import_engine().Server(common_params(options, str(local_model.gguf), adapters, KEY))
+    yield server.listening_address
+    del server
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+def client(url: str, **options: Any) -> OpenAI:
+    return OpenAI(url=url, flavour="llama-server", api_key=SecretStr(KEY), **options)
+
+
+class TestConformance(BackendSuite):
+    registers = NAMES
+
+    async def token_ids(self, backend: Backend, text: str) -> Sequence[int]:
+        assert isinstance(backend, OpenAI)
+        assert backend._server is not None
+        return await Vocabulary(backend._server).tokens(text, special=False)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(
+        cls, url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    ) -> Iterator[OpenAI]:
+        backend = client(url)
+        proofs = runner.run(backend.open(local_model, registers))
+        assert [proof.sha256 for proof in proofs] == [
+            adapter_of(register, local_model).sha256 for register in registers
+        ]
+        assert not any(proof.zero_effect for proof in proofs)
+        assert backend.capabilities.parallel == SLOTS
+        yield backend
+        runner.run(backend.aclose())
+
+
+def test_it_says_what_the_engine_in_process_says(
+    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+) -> None:
+    from scenepipe.backends.llama_cpp import LlamaCpp
+
+    async def told(backend: Backend) -> list[str]:
+        await backend.open(local_model, registers)
+        mixtures = ("base", "poet", "poet@0.6+philosopher@0.4")
+        told = [await say(backend, prompt=RU, max_tokens=8, sampling=GREEDY, plan=plan(each)) for each in mixtures]
+        await backend.aclose()
+        return told
+
+    assert runner.run(told(client(url))) == runner.run(told(LlamaCpp(parallel=1, context=256)))
+
+
+def test_the_chat_endpoint_takes_messages_scales_and_tells_probabilities(
+    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+) -> None:
+    async def told() -> tuple[str, str, Any]:
+        backend = client(url, endpoint="chat")
+        await backend.open(local_model, registers)
+        messages = (Message(role="user", content="Почему тихо?"),)
+        common = {"messages": messages, "max_tokens": 8, "sampling": GREEDY}
+        base = await say(backend, **common)
+        chunks = await collect(backend, **common, plan=plan("poet"), logprobs=2)
+        await backend.aclose()
+        return base, "".join(chunk.text for chunk in chunks), [token for chunk in chunks for token in chunk.logprobs]
+
+    base, poet, tokens = runner.run(told())
+    assert base
+    assert base != poet
+    assert "".join(token.token for token in tokens) == poet
+    assert all(len(token.top) == 2 for token in tokens)
+
+
+def test_a_wrong_key_and_a_register_that_is_not_there_are_named(
+    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+) -> None:
+    wrong = OpenAI(url=url, flavour="llama-server", api_key=SecretStr("another key"), retries=0)
+    with pytest.raises(BackendError, match=r"HTTP 401: Invalid API Key; give the key as api_key"):
+        runner.run(wrong.open(local_model, registers))
+    (other,) = find_registers(["body"], [ROOT]).values()
+    with pytest.raises(
+        BackendError, match=r"register 'body' is not among its adapters .* start it with --lora "
+    ) as told:
+        runner.run(client(url).open(local_model, [*registers, other]))
+    assert KEY not in str(told.value)
+
+
+def test_a_prompt_that_does_not_fit_is_refused_in_the_servers_words(
+    url: str, local_model: LocalModel, runner: asyncio.Runner
+) -> None:
+    async def told() -> None:
+        backend = client(url)
+        await backend.open(local_model, [])
+        try:
+            await say(backend, prompt="тишина " * 4000, max_tokens=2)
+        finally:
+            await backend.aclose()
+
+    with pytest.raises(
+        BackendError, match=r"llama-server.*, request [0-9a-f]{32}: HTTP 400: .* exceeds the available context"
+    ):
+        runner.run(told())

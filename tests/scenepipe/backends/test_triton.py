@@ -1,0 +1,110 @@
+"""The triton backend against a strict fake of Triton's generate extension with its vLLM backend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from pydantic import SecretStr
+
+from scenepipe.backends.triton import Triton
+from scenepipe.errors import BackendError, ConfigError, MixtureError
+from scenepipe.register import Register
+from scenepipe.testing.backend_suite import GREEDY, RU, BackendSuite, collect, plan, say
+from tests.scenepipe.backends.servers.fake import FakeServer
+from tests.scenepipe.backends.servers.vocabulary import word_model
+
+NAMES = ("poet", "philosopher")
+_MIXED = ("poet", "philosopher", "poet@0.5", "poet@0.5+philosopher@0.5", "poet@0.5+philosopher@0.3")
+DEPLOYED = {mixture: f"lora-{number}" for number, mixture in enumerate(_MIXED)}
+REGISTERS = [Register(name, Path(), {}, {}, "●", "🙂", "CC0-1.0", {}) for name in NAMES]
+
+
+class TritonSuite(BackendSuite):
+    streams: ClassVar[bool] = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backend(cls, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
+        with FakeServer("triton", adapters=list(DEPLOYED.values())) as server:
+            backend = Triton(url=server.url, served="base-model", adapters=DEPLOYED, parallel=4, streaming=cls.streams)
+            runner.run(backend.open(word_model(tmp_path_factory.mktemp("words")), REGISTERS))
+            yield backend
+            runner.run(backend.aclose())
+
+
+class TestStreamed(TritonSuite):
+    pass
+
+
+class TestWhole(TritonSuite):
+    streams = False
+
+
+def told(server: FakeServer, *, registers: list[Register] = REGISTERS, **options: Any) -> Any:
+    """What an open backend says, by a function of it."""
+
+    async def scenario(use: Any) -> Any:
+        backend = Triton(url=server.url, served="base-model", **options)
+        await backend.open(None, registers)
+        try:
+            return await use(backend)
+        finally:
+            await backend.aclose()
+
+    return lambda use: asyncio.run(scenario(use))
+
+
+def test_registers_are_asked_for_by_their_own_names() -> None:
+    with FakeServer("triton", adapters=NAMES) as server:
+        run = told(server)
+        said = run(
+            lambda backend: say(backend, prompt=RU, max_tokens=8, sampling=GREEDY, plan=plan("poet", "premerged"))
+        )
+        sampling = json.loads(server.asked[-1].body["sampling_parameters"])
+    assert said
+    assert sampling["lora_name"] == "poet"
+
+
+def test_a_mixture_without_an_adapter_names_those_there_are() -> None:
+    with (
+        FakeServer("triton", adapters=NAMES) as server,
+        pytest.raises(MixtureError, match="it has philosopher@1, poet@1"),
+    ):
+        told(server)(lambda b: say(b, prompt=RU, sampling=GREEDY, plan=plan("poet@0.6+philosopher@0.4", "premerged")))
+
+
+def test_an_adapter_that_is_not_deployed_is_named() -> None:
+    with (
+        FakeServer("triton", adapters=["poet"]) as server,
+        pytest.raises(BackendError, match=r"HTTP 400: LoRA philosopher is not supported"),
+    ):
+        told(server)(lambda backend: say(backend, prompt=RU))
+
+
+def test_an_ignored_adapter_is_found() -> None:
+    with FakeServer("triton", adapters=NAMES, ignores=True) as server:
+        with pytest.raises(BackendError, match="the same with and without the adapter of poet, philosopher"):
+            told(server)(lambda backend: say(backend, prompt=RU))
+        run = told(server, verify="unverified")
+        assert run(lambda backend: say(backend, prompt=RU, sampling=GREEDY, plan=plan("poet", "premerged")))
+
+
+def test_an_unknown_model_and_wrong_options_are_refused() -> None:
+    with FakeServer("triton") as server, pytest.raises(BackendError, match="HTTP 404"):
+        asyncio.run(Triton(url=server.url, served="another").open(None, []))
+    with pytest.raises(ConfigError, match=r"3 faults(.|\n)*url(.|\n)*served(.|\n)*adapters.poet@x"):
+        Triton(url="localhost:8000", served="a/b", adapters={"poet@x": "p"})
+
+
+def test_usage_is_the_servers_and_the_key_is_sent() -> None:
+    with FakeServer("triton") as server:
+        run = told(server, registers=[], api_key=SecretStr("k"))
+        chunks = run(lambda backend: collect(backend, prompt=RU, max_tokens=5, sampling=GREEDY))
+        assert server.asked[-1].headers["authorization"] == "Bearer k"
+    usage = chunks[-1].usage
+    assert (usage.prompt_tokens, usage.reply_tokens) == (9, 5)

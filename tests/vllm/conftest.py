@@ -1,0 +1,131 @@
+"""Tests against the real vLLM: `make test-vllm` runs them in an environment of their own. Elsewhere they are skipped.
+
+Tests in files of `SERVED` find a running ``vllm serve`` with scenepipe's plug-in at ``$SCENEPIPE_VLLM_URL``, which serves
+``$SCENEPIPE_VLLM_MODEL``; it is started once, before the first of them, unless both are set.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scenepipe.models.catalogue import LocalModel
+from scenepipe.register import Register, find_registers
+
+INSTALLED = importlib.util.find_spec("vllm") is not None
+REGISTERS = Path(__file__).parents[2] / "registers"
+SERVED = ("test_plugin", "test_serve")
+URL, MODEL = "SCENEPIPE_VLLM_URL", "SCENEPIPE_VLLM_MODEL"
+MODEL_NAME = "gemma-3-270m"
+START_SECONDS = 600
+THREADS = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+"""By default vLLM pins its threads to cores, busy or not; two threads on cores that others use wait for each other."""
+ENVIRONMENT = {
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "SCENEPIPE_REGISTERS": str(REGISTERS),
+    "SCENEPIPE_MODEL": MODEL_NAME,
+}
+for name, value in THREADS.items():
+    os.environ.setdefault(name, value)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if INSTALLED:  # vLLM's and torch's own
+        for category in ("DeprecationWarning", "FutureWarning", "UserWarning", "ResourceWarning"):
+            config.addinivalue_line("filterwarnings", f"ignore::{category}")
+        warnings.simplefilter("ignore", ResourceWarning)  # beyond the last test: a ZeroMQ context that vLLM leaves open
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [item for item in items if Path(item.path).parent == Path(__file__).parent]
+    for item in here:
+        if not INSTALLED:
+            item.add_marker(pytest.mark.skip(reason="vLLM is not installed; `make test-vllm` runs this"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served(request: pytest.FixtureRequest) -> None:
+    if request.path.stem in SERVED:
+        request.getfixturevalue("vllm_server")
+
+
+@pytest.fixture(scope="session")
+def registers() -> list[Register]:
+    return list(find_registers(("poet", "philosopher"), [REGISTERS]).values())
+
+
+@pytest.fixture(scope="session")
+def vllm_server(local_model: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A stock server with the default model and the plug-in that is installed with scenepipe.
+
+    By its module: the command ``vllm`` of vllm-cpu 0.32 asks for the version of a distribution "vllm", and fails.
+    """
+    if URL in os.environ and MODEL in os.environ:
+        yield os.environ[URL]
+        return
+    from scenepipe.models.dequantise import safetensors_of
+
+    port = _free_port()
+    log = tmp_path_factory.mktemp("vllm") / "serve.log"
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(safetensors_of(local_model))]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL_NAME]
+    command += ["--max-model-len", "1024", "--max-num-seqs", "8", "--dtype", "bfloat16", "--enforce-eager"]
+    command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8", "--max-lora-rank", "32"]
+    command += ["--kv-cache-memory-bytes", str(1 << 29), "--max-num-batched-tokens", "1024"]
+    command += ["--no-enable-chunked-prefill"]  # on a CPU a prompt with a seed that is read in parts ends the engine
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT}, start_new_session=True
+        )
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", server, log)
+        os.environ[URL], os.environ[MODEL] = f"http://127.0.0.1:{port}", MODEL_NAME
+        yield os.environ[URL]
+    finally:
+        os.environ.pop(URL, None)
+        os.environ.pop(MODEL, None)
+        _end(server)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    pytest.fail(f"vllm serve did not start; the end of its log:\n{log.read_text(errors='replace')[-4000:]}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """The whole group: the engine is a child of the server."""
+    if server.poll() is not None:
+        return
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
