@@ -159,6 +159,53 @@ def _ran(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+SERVE_GUIDES = sorted(ROOT.glob("docs/guide/serve*.md"))
+
+
+@pytest.mark.parametrize("page", SERVE_GUIDES, ids=lambda p: p.name)
+def test_the_serve_guide_names_what_there_is(page: Path) -> None:
+    """Its commands' options, its routes, its messages."""
+    from scenepipe.server.app import routes, sockets
+    from scenepipe.server.bridge_types import Run
+
+    text = page.read_text(encoding="utf-8")
+    shown = subprocess.run(
+        [sys.executable, "-m", "scenepipe", "serve", "--help"],
+        env=os.environ | {"COLUMNS": "200", "NO_COLOR": "1", "PYTHONUTF8": "1"},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for option in set(re.findall(r"`(--[a-z-]+)", text)) - {"--namespace"}:
+        assert option in shown, option
+    paths = {route.path for route in (*routes(), *sockets())}
+    for path in re.findall(r"`(/(?:v1/|health|ready|metrics|openapi)[\w/.]*)`", text):
+        assert path in paths, path
+    (row,) = re.findall(r"^\| `run`: (.*?) \|", text, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == set(Run.model_fields) - {"type"}
+
+
+@pytest.mark.model
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SERVE_GUIDES, ids=lambda p: p.name)
+def test_the_serve_guide_runs_as_it_stands(page: Path, tmp_path: Path, local_model: LocalModel) -> None:
+    """Its pipeline is served at any free port; every Python example asks it there."""
+    command = [sys.executable, "-m", "scenepipe", "serve", "quickstart", "--port", "0"]
+    env = os.environ | {"SCENEPIPE_HOME": str(tmp_path / "home"), "PYTHONUTF8": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        try:
+            said = next(json.loads(line) for line in server.stderr if '"listening"' in line)
+            chat, bridge = (
+                _ran(tmp_path, "-c", body.replace("127.0.0.1:8000", f"127.0.0.1:{said['port']}"))
+                for body in blocks(page, "python")
+            )
+        finally:
+            server.terminate()
+            server.communicate(timeout=60)
+    assert chat.splitlines()[-1].startswith("[")
+    assert bridge.splitlines()[-1] == "done"
+    assert len(bridge) > len("\ndone\n")
+
+
 @pytest.mark.slow
 def test_a_stage_is_added_as_contributing_says(tmp_path: Path) -> None:
     """The steps of CONTRIBUTING in a copy of the tree: one file, one line, one test on the shipped suite."""

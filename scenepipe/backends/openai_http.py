@@ -134,7 +134,7 @@ class HttpServer:
                 await self._pause(trouble, attempt, until)
         if not content:
             return None
-        if "json" not in answer.headers.get("content-type", "json") and content[:1] not in b"{[":
+        if "json" not in answer.headers.get("content-type", "") and content[:1] not in b"{[":  # vLLM names no type
             return content.decode("utf-8", "replace")
         try:
             return json.loads(content)

@@ -3,6 +3,9 @@
 ``POST /v1/load_lora_adapter`` and ``/v1/unload_lora_adapter`` (vLLM 0.32, ``entrypoints/serve/lora``). A composed adapter's
 name and folder are made of its mixture and the hashes of its parts, so vLLM's caches, which are kept by name and path,
 never serve old weights.
+
+The base has an adapter too, one of zeros: on a CPU vLLM 0.32 gives a row without an adapter the one of its last place
+(``vllm.lora.ops.torch_ops`` takes the index -1), and no answer tells what a server computes on.
 """
 
 from __future__ import annotations
@@ -81,23 +84,28 @@ class LoadedVoices:
 
     @asynccontextmanager
     async def speaking(self, mixture: Mixture, until: float) -> AsyncIterator[Voice]:
-        """The name of the mixture's adapter, loaded and not unloaded before it has spoken.
+        """The name of the mixture's adapter, loaded and not unloaded before it has spoken. Without registers: the model's.
 
         Raises:
             MixtureError: the sum of ranks is more than the server takes.
             BackendError: the server does not load it.
             DeadlineError: every place was taken until then.
         """
-        if mixture.id == "base":
+        if mixture.id == "base" and not self._folders:
             yield Voice(self._served)
             return
-        adapter = await offload(self._composed.of, mixture, self._folders)
+        adapter = await offload(self._composed_of, mixture)
         loaded = await self._held(adapter, until)
         try:
             yield Voice(adapter.name)
         finally:
             loaded.users -= 1
             self._freed.set()
+
+    def _composed_of(self, mixture: Mixture) -> ComposedAdapter:
+        if mixture.id == "base":
+            return self._composed.base(self._folders)
+        return self._composed.of(mixture, self._folders)
 
     def samples(self) -> Mapping[str, Sequence[Mixture]]:
         return {name: [of({name: 1.0})] for name in self._folders}

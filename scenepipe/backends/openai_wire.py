@@ -207,10 +207,13 @@ class OpenAIReader:
 
 
 def _aligned(tokens: list[str], text: str) -> list[str]:
-    """What each token adds to the text: servers show a token that ends in the middle of a character as U+FFFD."""
+    """What each token adds to the text: servers show a token that ends in the middle of a character as U+FFFD.
+
+    A token may come before its text: vLLM holds back what could still become a stop string.
+    """
     if "".join(tokens) == text:
         return tokens
-    if len(tokens) == 1 and text:
+    if len(tokens) == 1 and text and "\ufffd" in tokens[0]:
         return [text]
     return [token.replace("\ufffd", "") for token in tokens]
 

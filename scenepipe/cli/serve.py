@@ -110,6 +110,6 @@ def _need_server() -> None:
 
     from scenepipe.errors import MissingExtraError
 
-    for module in ("starlette", "uvicorn", "httptools", "prometheus_client"):
+    for module in ("starlette", "uvicorn", "httptools", "websockets", "prometheus_client"):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("scenepipe serve", module, "server")

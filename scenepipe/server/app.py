@@ -13,18 +13,21 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import Match, Route, WebSocketRoute
 from starlette.types import Scope
 
 from scenepipe.pipeline import Pipeline
-from scenepipe.server import health, reading
+from scenepipe.server import drawn, health, reading
 from scenepipe.server.auth import PUBLIC, Guard, Keys
+from scenepipe.server.bridge import bridge
 from scenepipe.server.chat import chat_completions
 from scenepipe.server.completions import completions
 from scenepipe.server.embeddings import Embedder, embeddings
 from scenepipe.server.envelope import Envelope
 from scenepipe.server.openapi import openapi
+from scenepipe.server.pages import STUDIO, studio_routes
 from scenepipe.server.problem import ApiError
+from scenepipe.server.response_socket import response_socket
 from scenepipe.server.responses import responses
 from scenepipe.server.service import Service, service_of
 from scenepipe.server.settings import Settings
@@ -39,14 +42,14 @@ def build_app(
     """A pipeline as an ASGI application; its ``state.service`` is the `Service`. Opens nothing before it is started."""
     settings = settings or Settings()
     service = Service(pipeline, settings, spans=spans)
-    public = PUBLIC | ({"/metrics"} if settings.public_metrics else frozenset())
+    public = PUBLIC | STUDIO | ({"/metrics"} if settings.public_metrics else frozenset())
     table = routes()
     layers = [Middleware(Envelope, metrics=service.metrics, routes=_Templates(table).of)]
     if settings.origins:
         layers.append(_cors(settings.origins))
     layers.append(Middleware(Guard, keys=keys, public=public))
     app = Starlette(
-        routes=table,
+        routes=[*table, *sockets()],
         middleware=layers,
         exception_handlers={HTTPException: _envelope},
         lifespan=_lifespan,
@@ -68,6 +71,9 @@ def routes() -> list[Route]:
         Route("/v1/tokenize", reading.tokenize, methods=["POST"]),
         Route("/v1/memory/search", reading.search, methods=["POST"]),
         Route("/v1/explain", reading.explain, methods=["POST"]),
+        Route("/v1/draw", drawn.draw, methods=["POST"]),
+        Route("/v1/memory/graph", drawn.graph, methods=["POST"]),
+        *studio_routes(),
     ]
     for root in ("/v1", ""):
         found += [
@@ -79,6 +85,15 @@ def routes() -> list[Route]:
             Route(f"{root}/embeddings", embeddings, methods=["POST"]),
         ]
     return found
+
+
+def sockets() -> list[WebSocketRoute]:
+    """What is spoken over WebSockets."""
+    return [
+        WebSocketRoute("/v1/bridge", bridge),
+        WebSocketRoute("/v1/responses", response_socket),
+        WebSocketRoute("/responses", response_socket),
+    ]
 
 
 async def models(request: HttpRequest) -> Response:

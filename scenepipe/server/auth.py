@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,10 @@ from scenepipe.server.problem import ApiError
 
 PUBLIC = frozenset({"/health", "/ready"})
 """Paths that answer without a key."""
+FIRST_MESSAGE = frozenset({"/v1/bridge"})
+"""WebSockets that take their key as the first message, too: browsers can send no header with a handshake."""
+KEY_PROTOCOL = "scenepipe-key."
+"""What a subprotocol begins with that is a key."""
 PREFIX = "sp-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -121,7 +125,7 @@ class Guard:
     """ASGI middleware: asks for a key everywhere but on the public paths, before anything else is looked at.
 
     ``Authorization: Bearer KEY``, the scheme in any case, and ``x-api-key: KEY`` go through the same check; two keys in one
-    request are refused. WebSockets are guarded the same.
+    request are refused. WebSockets are guarded the same; their key may be a subprotocol as well, ``scenepipe-key.KEY``.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, public: frozenset[str] = PUBLIC) -> None:
@@ -134,9 +138,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         caller = self._caller(scope)
-        if caller is None and scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
+        if scope["type"] == "websocket":
+            await self._websocket(caller, scope, receive, send)
             return
         if caller is None:
             raise ApiError(
@@ -148,22 +151,38 @@ class Guard:
         scope.setdefault("state", {})["caller"] = caller
         await self.app(scope, receive, send)
 
+    async def _websocket(self, caller: Caller | None, scope: Scope, receive: Receive, send: Send) -> None:
+        """A caller of None is passed on where the first message may be the key, and nothing was given before it."""
+        silent = not any(True for _ in _keys_given(scope))
+        if caller is None and not (silent and scope["path"] in FIRST_MESSAGE):
+            await receive()
+            await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
+            return
+        scope.setdefault("state", {}).update(caller=caller, keys=self.keys)
+        await self.app(scope, receive, send)
+
     def _caller(self, scope: Scope) -> Caller | None:
         if not len(self.keys):
             return ANYONE
         if scope["path"] in self.public and scope.get("method") in ("GET", "HEAD"):
             return ANYONE
-        given = _given(scope["headers"])
+        given = _given(scope)
         return self.keys.of(given) if given else None
 
 
-def _given(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def _given(scope: Scope) -> str | None:
     """The one key of a request; None for none, or for several."""
-    found: list[str] = []
-    for name, value in headers:
+    found = list(_keys_given(scope))
+    return found[0] if len(found) == 1 else None
+
+
+def _keys_given(scope: Scope) -> Iterator[str]:
+    for name, value in scope["headers"]:
         if name == b"authorization":
             scheme, _, key = value.decode("latin-1").strip().partition(" ")
-            found.append(key.strip() if scheme.lower() == "bearer" else "")
+            yield key.strip() if scheme.lower() == "bearer" else ""
         elif name == b"x-api-key":
-            found.append(value.decode("latin-1").strip())
-    return found[0] if len(found) == 1 else None
+            yield value.decode("latin-1").strip()
+    for protocol in scope.get("subprotocols", ()):
+        if protocol.startswith(KEY_PROTOCOL):
+            yield protocol.removeprefix(KEY_PROTOCOL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scenepipe import events as ev
@@ -13,6 +13,7 @@ from scenepipe.pipeline import Pipeline
 from scenepipe.recall import operation_id
 from scenepipe.sampling import Sampling
 from scenepipe.scene import Scene, Usage
+from scenepipe.server.hub import Hub
 from scenepipe.server.metrics import Metrics
 from scenepipe.server.replies import Finish, Maker, Result, Voice
 from scenepipe.server.tracing import Spans
@@ -27,12 +28,14 @@ class Made:
 
     Args:
         model: who is asked, for figures.
+        hub: where the events of runs go that somebody listens to.
     """
 
     pipeline: Pipeline
     metrics: Metrics
     spans: Spans
     model: str
+    hub: Hub = field(default_factory=Hub)
 
     def counted(self, voice: Voice, result: Result) -> Result:
         """The result, counted."""
@@ -41,12 +44,16 @@ class Made:
         return result
 
 
-def of_scene(made: Made, scene: Scene, ask: Ask) -> Maker:
-    """A reply that a scene gets on its way through the whole pipeline."""
+def of_scene(made: Made, scene: Scene, ask: Ask, *, heard: bool = True) -> Maker:
+    """A reply that a scene gets on its way through the whole pipeline.
+
+    Args:
+        heard: whether those who listen to its run or chat hear it.
+    """
 
     async def make(voice: Voice) -> Result:
-        heard = _Heard(made, voice)
-        done = await made.pipeline.arun(scene, ask=ask, emit=heard)
+        listener = _Heard(made, voice)
+        done = await _walked(made, scene, ask, listener, aloud=heard and made.hub.listened(scene.origin))
         assert done.reply is not None, "checked before the answer began: the pipeline has a stage that replies"
         stored = operation_id(done, done.origin.run, "spoken") if ask.remember else None
         if ask.remember:
@@ -59,13 +66,26 @@ def of_scene(made: Made, scene: Scene, ask: Ask) -> Maker:
                 finish=finish,
                 usage=done.reply.usage,
                 reasoning=done.reply.reasoning or "",
-                logprobs=tuple(heard.logprobs),
+                logprobs=tuple(listener.logprobs),
                 scene=done,
                 stored=stored,
             ),
         )
 
     return make
+
+
+async def _walked(made: Made, scene: Scene, ask: Ask, listener: _Heard, *, aloud: bool) -> Scene:
+    """The scene at its end; ``aloud`` tells all of its events to the hub, which costs every field as JSON."""
+    if not aloud:
+        return await made.pipeline.arun(scene, ask=ask, emit=listener)
+    done = scene
+    async for event in made.pipeline.stream(scene, ask=ask):
+        listener(event)
+        made.hub.publish(scene.origin, event)
+        if isinstance(event, ev.RunFinished):
+            done = event.scene
+    return done
 
 
 class _Heard:

@@ -218,7 +218,8 @@ class SearchBody(Body):
 
 
 class ExplainBody(Body):
-    """``POST /v1/explain``."""
+    """``POST /v1/explain``; a ``scene`` that was replied to takes the place of ``input``, and nothing of it is read anew."""
 
     input: str
     model: Name | None = None
+    scene: dict[str, Any] | None = None

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from scenepipe.server.drawn import DrawBody, GraphBody
 from scenepipe.server.openai_types import (
     ChatBody,
     CompletionBody,
@@ -28,6 +29,8 @@ _BODIES: dict[str, tuple[type[BaseModel], str]] = {
     "/v1/tokenize": (TextsBody, "Pieces and symbols of texts"),
     "/v1/memory/search": (SearchBody, "What a text calls back"),
     "/v1/explain": (ExplainBody, "What would happen to a text"),
+    "/v1/draw": (DrawBody, "A scene as a picture"),
+    "/v1/memory/graph": (GraphBody, "What stands around a text in memory, as a picture"),
 }
 _GETS = {"/v1/models": "Who can be asked", "/health": "Alive", "/ready": "Ready", "/metrics": "Figures"}
 _PUBLIC = ("/health", "/ready")

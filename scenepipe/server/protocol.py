@@ -11,9 +11,12 @@ from typing import Any
 
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from scenepipe.server.problem import ApiError
 from scenepipe.server.settings import Settings
+
+LAST_WORDS_S = 2.0
 
 
 class Bounded(HttpToolsProtocol):
@@ -109,6 +112,17 @@ class Bounded(HttpToolsProtocol):
             )
             self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """A WebSocket whose connection ends soon after its work, although the client may never read what was sent last."""
+
+    async def run_asgi(self) -> None:
+        """Do the work; whatever is unread two seconds later is lost."""
+        try:
+            await super().run_asgi()
+        finally:
+            self.loop.call_later(LAST_WORDS_S, self.transport.abort)
 
 
 def bounded(settings: Settings) -> type[Bounded]:

@@ -110,6 +110,13 @@ async def explain(request: HttpRequest) -> Answer:
     body = await read_body(request, ExplainBody, service.settings)
     mixture = service.voices.mixture(body.model)
     text = check_text(body.input, "input", service.settings)
+    if body.scene is not None:
+        spoken = Scene.from_json(json.dumps(body.scene))
+
+        async def known() -> dict[str, Any]:
+            return _of_spoken(spoken, service)
+
+        return _answer(service, caller, known)
 
     async def found() -> dict[str, Any]:
         scene = _scene(text, caller)
@@ -118,6 +125,19 @@ async def explain(request: HttpRequest) -> Answer:
         return {"object": "explanation", "scene": json.loads(told.scene.to_json()), **rest}
 
     return _answer(service, caller, found)
+
+
+def _of_spoken(scene: Scene, service: Service) -> dict[str, Any]:
+    """What the stages that write replies were told of this scene, its memories as they were then."""
+    ctx = preview_context(service.pipeline, _RUN)
+    spoke = [step for step in service.pipeline.steps if "reply" in step.writes and hasattr(step.stage, "preview")]
+    return {
+        "object": "explanation",
+        "scene": json.loads(scene.to_json()),
+        "ran": [step.name for step in service.pipeline.steps],
+        "left_out": [],
+        "previews": {step.name: step.stage.preview(scene, ctx) for step in spoke},
+    }
 
 
 def _scene(text: str, caller: Caller) -> Scene:

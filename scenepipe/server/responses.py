@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as HttpRequest
 
 from scenepipe.server import response_ids
@@ -51,7 +52,7 @@ async def responses(request: HttpRequest) -> Answer:
     return Answer(work, stall_s=service.settings.stall_s)
 
 
-def question_of(request: HttpRequest, service: Service, caller: Caller, body: ResponsesBody) -> Asked:
+def question_of(request: HTTPConnection, service: Service, caller: Caller, body: ResponsesBody) -> Asked:
     """What a request asks.
 
     Raises:

@@ -17,7 +17,7 @@ from scenepipe.pipeline import Pipeline
 from scenepipe.server.app import NO_KEYS, build_app
 from scenepipe.server.auth import Keys, key_line, parse_keys, read_keys
 from scenepipe.server.logs import LOG
-from scenepipe.server.protocol import bounded
+from scenepipe.server.protocol import BoundedSocket, bounded
 from scenepipe.server.service import Service
 from scenepipe.server.settings import Settings, refuse_open_bind
 from scenepipe.server.tracing import Spans, tracer_of
@@ -40,7 +40,9 @@ class Server(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 http=bounded(settings),
-                ws="none",
+                ws=BoundedSocket,
+                ws_max_size=settings.body_bytes,
+                ws_per_message_deflate=False,  # a compressed megabyte unfolds to a gigabyte before its size is known
                 lifespan="on",
                 log_config=None,
                 access_log=False,

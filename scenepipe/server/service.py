@@ -16,6 +16,7 @@ from scenepipe.pipeline import Pipeline
 from scenepipe.server.admission import AHEAD, Admission
 from scenepipe.server.asking import Wishes
 from scenepipe.server.auth import ANYONE, Caller
+from scenepipe.server.hub import Hub
 from scenepipe.server.logs import LOG
 from scenepipe.server.makers import Made, Through
 from scenepipe.server.metrics import Metrics
@@ -44,6 +45,8 @@ class Service:
         self.spans = spans or Spans()
         self.through = Through(pipeline)
         self.reader = Reader(pipeline)
+        self.hub = Hub()
+        self._sockets = 0
         self.ready = False
         self.draining = False
         self.broken: str | None = None
@@ -62,6 +65,7 @@ class Service:
         self.metrics.gauges(
             requests_running=lambda: self.admission.running,
             requests_waiting=lambda: self.admission.waiting,
+            sockets_open=lambda: self._sockets,
             replies_being_written=lambda: len(self._kept),
             ready=lambda: float(self.is_ready),
         )
@@ -150,7 +154,7 @@ class Service:
 
     def made(self, model: str | None) -> Made:
         """What makers of replies need."""
-        return Made(self.pipeline, self.metrics, self.spans, model or self.pipeline.name)
+        return Made(self.pipeline, self.metrics, self.spans, model or self.pipeline.name, self.hub)
 
     def places(self, caller: Caller) -> Places | None:
         """Finds the places of turns; None without an archive."""
@@ -185,6 +189,15 @@ class Service:
             finally:
                 self._replies.discard(replies)
                 await replies.aclose()
+
+    @contextlib.asynccontextmanager
+    async def socket(self) -> AsyncIterator[None]:
+        """A WebSocket is open in this block."""
+        self._sockets += 1
+        try:
+            yield
+        finally:
+            self._sockets -= 1
 
     def _keep(self, task: asyncio.Task[Result]) -> None:
         """A reply whose listener has left is still written down."""

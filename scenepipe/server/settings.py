@@ -40,6 +40,8 @@ class Settings(BaseModel):
         most_choices: ``n`` of one request.
         most_tokens: ``max_tokens`` of one request; more is refused.
         most_turns: earlier turns of a chat that a reply is given, at most; older ones are known to the archive alone.
+        messages_s: messages a second that one WebSocket may send, over three seconds.
+        unread_bytes: that may wait for one WebSocket, before it is hung up on.
         log_content: log what was said; nothing of it is logged otherwise.
     """
 
@@ -66,6 +68,8 @@ class Settings(BaseModel):
     most_choices: Annotated[int, Field(ge=1, le=128)] = 8
     most_tokens: Annotated[int, Field(ge=1)] = 4096
     most_turns: Annotated[int, Field(ge=0)] = 50
+    messages_s: Annotated[float, Field(gt=0.0, le=100_000.0)] = 20.0
+    unread_bytes: Annotated[int, Field(ge=1024)] = 4 * MIB
     log_content: bool = False
 
 

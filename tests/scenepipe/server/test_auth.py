@@ -12,6 +12,7 @@ import pytest
 from scenepipe.errors import ConfigError
 from scenepipe.server.app import routes
 from scenepipe.server.auth import Caller, Keys, digest, key_line, new_key, parse_keys, read_keys
+from scenepipe.server.pages import STUDIO
 from scenepipe.server.settings import Settings, is_local, refuse_open_bind
 
 KEY = "sp-the-key"
@@ -42,8 +43,8 @@ def test_without_a_key_nothing_answers_but_the_probes(guarded: Any) -> None:
     with guarded.client() as http:
         for path in PATHS:
             for method in METHODS:
-                found = http.request(method, path)
-                public = path in ("/health", "/ready") and method in ("GET", "HEAD")
+                found = http.request(method, guarded.url + path)
+                public = (path in ("/health", "/ready") or path in STUDIO) and method in ("GET", "HEAD")
                 assert (found.status_code == 401) is not public, (method, path, found.status_code)
                 if not public and method != "HEAD":
                     assert found.json()["error"]["code"] == "invalid_api_key"

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from scenepipe.contracts import Chunk, DrawnToken
 from tests.scenepipe.backends.servers.fields import OLLAMA_OPTIONS, TGI_PARAMETERS, TRITON_SAMPLING, fields
 from tests.scenepipe.backends.servers.http import Answer, Asked, HttpThread, told
@@ -32,6 +34,7 @@ class FakeServer(HttpThread):
         adapters: names that it has from its start.
         ignores: it takes any adapter and speaks as the base.
         most: adapters that a vLLM server may have at once.
+        leaks: what has no adapter speaks with the one that was loaded last, as at vLLM on a CPU.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class FakeServer(HttpThread):
         *,
         adapters: Sequence[str] = (),
         ignores: bool = False,
+        leaks: bool = False,
         most: int = 8,
         delay_s: float = 0.0,
         runtime: bool = True,
@@ -50,6 +54,7 @@ class FakeServer(HttpThread):
         self.adapters: dict[str, str] = {name: f"/adapters/{name}.gguf" for name in adapters}
         self.model = TinyModel(delay_s=delay_s)
         self._ignores = ignores
+        self._leaks = leaks
         self._most = most
         self._runtime = runtime
 
@@ -139,20 +144,21 @@ class FakeServer(HttpThread):
             raise Refused(f"LoRA rank {rank} is greater than max_lora_rank 64", 500)
         assert len(self.adapters) < self._most, "more adapters than the server keeps"
         self.adapters[body["lora_name"]] = str(folder)
-        return Answer(b"Success: LoRA adapter added successfully.", headers={"content-type": "text/plain"})
+        return Answer(f"Success: LoRA adapter '{body['lora_name']}' added successfully.".encode())  # no content type
 
     async def _unload(self, body: dict[str, Any]) -> Answer:
         if self.adapters.pop(body["lora_name"], None) is None:
             raise Refused(f"The lora adapter '{body['lora_name']}' cannot be found.", 404)
-        return Answer(b"Success: LoRA adapter removed successfully.", headers={"content-type": "text/plain"})
+        return Answer(f"Success: LoRA adapter '{body['lora_name']}' removed successfully.".encode())  # no content type
 
     def _voice(self, name: str | None) -> str:
         name = (name or "").removeprefix(f"{self.served}:")
         if name in ("", self.served, "tgi", "default"):
-            return ""
+            return Path(next(reversed(self.adapters.values()), "")).name if self._leaks else ""
         if not self._ignores and name not in self.adapters:
             raise Refused(f"The model `{name}` does not exist.", 404)
-        return "" if self._ignores else self.adapters[name]
+        silent = self._ignores or _changes_nothing(Path(self.adapters[name]))
+        return "" if silent else Path(self.adapters[name]).name
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
@@ -182,13 +188,18 @@ class FakeServer(HttpThread):
     async def _openai_events(
         self, reply: AsyncIterator[Chunk], body: dict[str, Any], chat: bool
     ) -> AsyncIterator[bytes]:
+        """vLLM tells a token at once and holds its text back, as long as it could still become a stop string."""
         base = {"id": "x", "created": 1, "model": body["model"], "object": "text_completion"}
         if chat:
             yield _sse({**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
             yield _sse({**base, "choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
+        held, most = "", max(map(len, body.get("stop", [])), default=1) - 1 if self.flavour == "vllm" else 0
         async for chunk in reply:
+            whole = held + chunk.text
+            text = whole if chunk.usage else whole[: max(0, len(whole) - most)]
+            held = whole[len(text) :]
             choice: dict[str, Any] = {"index": 0, "finish_reason": chunk.finish_reason, "unknown": [1]}
-            choice |= {"delta": {"content": chunk.text}} if chat else {"text": chunk.text}
+            choice |= {"delta": {"content": text}} if chat else {"text": text}
             if chunk.logprobs:
                 choice["logprobs"] = _logprobs(chunk.logprobs[0], chat)
             yield _sse({**base, "choices": [choice]})
@@ -351,6 +362,14 @@ class FakeServer(HttpThread):
                 counts = {"prompt_eval_count": chunk.usage.prompt_tokens, "eval_count": chunk.usage.reply_tokens}
                 line |= {"done": True, "done_reason": chunk.finish_reason, **counts}
             yield json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def _changes_nothing(folder: Path) -> bool:
+    """Whether an adapter that was loaded is one of zeros."""
+    if not (file := folder / "adapter_model.safetensors").is_file():
+        return False
+    with safe_open(file, "numpy") as tensors:
+        return not any(tensors.get_tensor(name).any() for name in tensors.keys() if "lora_B" in name)  # noqa: SIM118
 
 
 def _sse(value: Any) -> bytes:
