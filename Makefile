@@ -12,7 +12,8 @@ run: $(VENV)/.run
 
 test: $(VENV)/.test lint
 	$(BIN)/scenepipe model pull gemma-3-270m
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not model"
+	$(BIN)/python -m pytest -q -m model
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -29,7 +30,7 @@ test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/python -m pytest -q tests/vllm
 
 soak: $(VENV)/.test
-	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers"
+	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers" --durations=9
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

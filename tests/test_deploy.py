@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from scenepipe.cli.app import app
 from typer.testing import CliRunner
 
+from scenepipe.cli.app import app
 from scenepipe.config import parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
