@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scenepipe.models.catalogue import LocalModel
 
@@ -16,8 +16,9 @@ for suite in ("archive_suite", "backend_suite", *_PARTS, "register_suite", "stag
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-settings.register_profile("short", max_examples=40)
-settings.register_profile("soak", max_examples=1000)
+_BUSY = [HealthCheck.too_slow]  # says how busy the machine is, not how good a test
+settings.register_profile("short", max_examples=40, deadline=None, suppress_health_check=_BUSY)
+settings.register_profile("soak", max_examples=1000, deadline=None, suppress_health_check=_BUSY)
 settings.load_profile("soak" if "SCENEPIPE_SOAK" in os.environ else "short")
 
 

@@ -27,7 +27,7 @@ from scenepipe.testing.fake_backend import FakeBackend
 from scenepipe.testing.hash_encoder import HashEncoder
 
 TOY_FILE = Path(__file__).parents[1] / "cli" / "toy.py"
-UNTIL_S = 10.0
+UNTIL_S = 60.0
 START_S = 120.0
 
 
