@@ -36,7 +36,7 @@ PLACES = {
         "here inside nearby afar again softly daily nightly mutely always barely deeper inward above below"
     ),
 }
-_OTHER = {"ru": "нечто", "en": "something"}
+_OTHERS = {"ru": ("нечто", "некто"), "en": ("something", "somebody")}
 _PUNCTUATION = ",."
 _UNLIKELY = -20.0
 _LEAST_SHARE = 0.01
@@ -74,7 +74,7 @@ def _words(prompt: str) -> list[str]:
 
 
 class FakeModel:
-    """A distribution for each place of the sentence: over all verbs, over all places, or over a word and one other.
+    """A distribution for each place of the sentence: over all verbs, over all places, or over a word and two others.
 
     The greedy sentence has the likeliest of each; the rest are nearly equal, so that the settings by default cut none.
     """
@@ -96,7 +96,8 @@ class FakeModel:
             if word in table:
                 told = {f"{before}{each}{behind}": 1.0 + self._little(number, i) for i, each in enumerate(table)}
                 return {**told, likeliest: 1.0 + math.log(1.2)}
-        return {likeliest: 2.0 + 10 * self._little(number, 0), f"{before}{_OTHER[self._language]}{behind}": 1.0}
+        other, third = (f"{before}{each}{behind}" for each in _OTHERS[self._language])
+        return {likeliest: 2.0 + 10 * self._little(number, 0), other: 1.0, third: 0.6 + 4 * self._little(number, 1)}
 
     def logprobs(self, number: int) -> dict[str, float]:
         """By piece, likeliest first."""
