@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 from scenepipe.backends.llama_engine import EngineOptions, common_params, import_engine
 from scenepipe.backends.openai import OpenAI
 from scenepipe.backends.openai_llama import Vocabulary
-from scenepipe.contracts import Backend, Message
+from scenepipe.contracts import Backend, Message, Request
 from scenepipe.errors import BackendError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.models.gguf_lora import gguf_adapter
@@ -69,6 +70,7 @@ def client(url: str, **options: Any) -> OpenAI:
 
 class TestConformance(BackendSuite):
     registers = NAMES
+    batch_tolerance = 0.2  # matrix products are summed in another order in another batch
 
     async def token_ids(self, backend: Backend, text: str) -> Sequence[int]:
         assert isinstance(backend, OpenAI)
@@ -91,19 +93,24 @@ class TestConformance(BackendSuite):
         runner.run(backend.aclose())
 
 
-def test_it_says_what_the_engine_in_process_says(
+def test_it_gives_a_reply_the_probability_of_the_engine_in_process(
     url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
 ) -> None:
+    """Near the same mixture's, nearer than any other's: both read prompts in pieces of their own, and with weights of four bits
+    that moves the probability of an unlikely token by up to 0.3 nats."""
     from scenepipe.backends.llama_cpp import LlamaCpp
 
-    async def told(backend: Backend) -> list[str]:
+    async def told(backend: Backend) -> list[list[float]]:
         await backend.open(local_model, registers)
-        mixtures = ("base", "poet", "poet@0.6+philosopher@0.4")
-        told = [await say(backend, prompt=RU, max_tokens=8, sampling=GREEDY, plan=plan(each)) for each in mixtures]
+        plans = [plan(each) for each in ("base", "poet", "poet@0.6+philosopher@0.4")]
+        scores = [await backend.score(Request(prompt=RU, plan=each), " Тишина — это вход.") for each in plans]
         await backend.aclose()
-        return told
+        return [[score.logprob for score in each] for each in scores]
 
-    assert runner.run(told(client(url))) == runner.run(told(LlamaCpp(parallel=1, context=256)))
+    served, inside = runner.run(told(client(url))), runner.run(told(LlamaCpp(parallel=1, context=256)))
+    assert served == [pytest.approx(each, abs=0.5) for each in inside]
+    for one in served:
+        assert min(inside, key=lambda other: math.dist(one, other)) is inside[served.index(one)]
 
 
 def test_the_chat_endpoint_takes_messages_scales_and_tells_probabilities(
