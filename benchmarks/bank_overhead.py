@@ -94,7 +94,7 @@ class Ours:
             plan=Plan(asked=used, used=used, mode="exact"),
             max_tokens=tokens,
         )
-        prompt = self._engine.prompt(request)
+        prompt = self._engine.prompts.of(request)
         row = self._engine.row(request, prompt, [weights.get(name, 0.0) for name in self._names], number, None)
         row.ends = frozenset()  # every row says as many tokens, here as there
         self._engine.submit(row)

@@ -132,7 +132,7 @@ class Transformers:
             await offload(engine.close)
             raise
         self._engine, self._registers = engine, tuple(adapters)
-        self.capabilities = self.capabilities.model_copy(update={"chat": engine.chat})
+        self.capabilities = self.capabilities.model_copy(update={"chat": engine.prompts.chat})
         return [
             AdapterProof(register_name=name, sha256=adapter.sha256, zero_effect=none)
             for (name, adapter), none in zip(adapters.items(), zero, strict=True)
@@ -151,7 +151,7 @@ class Transformers:
         check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
         check_bias(request.sampling.logit_bias, engine.vocabulary, self.name)
         weights = self._weights(request.plan)
-        prompt = await offload(engine.prompt, request)
+        prompt = await offload(engine.prompts.of, request)
         grammar = None if request.json_schema is None else await offload(engine.grammar, request.json_schema)
         seed = secrets.randbits(63) if request.seed is None else request.seed
         row = engine.row(request, prompt, weights, seed, grammar)
@@ -178,12 +178,12 @@ class Transformers:
         """
         engine = self._opened()
         weights = self._weights(request.plan)
-        prompt = await offload(engine.prompt, request)
+        prompt = await offload(engine.prompts.of, request)
         return await within(request.deadline, asyncio.wrap_future(engine.score(prompt, reply, weights)))
 
     async def count(self, text: str) -> int:
         """Tokens of a text, without any beginning-of-text token."""
-        return len(self._opened().tokens(text))
+        return len(self._opened().prompts.tokens(text))
 
     async def aclose(self) -> None:
         """End the engine; replies in flight fail. Closing again does nothing."""

@@ -19,6 +19,7 @@ from scenepipe.backends.json_grammar import Grammar, Grammars
 from scenepipe.backends.passes import Passes
 from scenepipe.backends.row_text import RowText
 from scenepipe.backends.rows import Outlet, Row
+from scenepipe.backends.token_prompts import TokenPrompts
 from scenepipe.backends.transformers_load import Base
 from scenepipe.contracts import Request
 from scenepipe.errors import BackendError
@@ -57,8 +58,8 @@ class TransformersEngine:
         self._base = base
         self._tokenizer = base.tokenizer
         config = base.model.config.get_text_config()
-        self.fits = min(context, getattr(config, "max_position_embeddings", None) or context)
-        self.chat = base.tokenizer.chat_template is not None
+        fits = min(context, getattr(config, "max_position_embeddings", None) or context)
+        self.prompts = TokenPrompts(base.tokenizer, fits=fits, end=min(base.ends, default=None))
         self.vocabulary = int(config.vocab_size)
         self._grammars: Grammars | None = None
         self._grammars_lock = threading.Lock()
@@ -70,55 +71,6 @@ class TransformersEngine:
         """End the loop and take the bank off the model."""
         self._batcher.close()
         self._bank.remove()
-
-    # --- texts -------------------------------------------------------------------------------------------------------
-
-    def tokens(self, text: str, *, special: bool = False) -> list[int]:
-        """Token ids of a text; what looks like a control token in it stays text.
-
-        Args:
-            special: with the model's beginning-of-text token in front, where it has one.
-        """
-        ids: list[int] = self._tokenizer(text, add_special_tokens=special, split_special_tokens=True).input_ids
-        return ids
-
-    def prompt(self, request: Request) -> list[int]:
-        """Token ids of a request's prompt or messages.
-
-        Raises:
-            BackendError: neither or both, messages without a chat template, or too long for the context.
-        """
-        if (request.prompt is None) == (request.messages is None):
-            raise BackendError("a request has a prompt or messages, exactly one of them")
-        if request.prompt is not None:
-            ids = self.tokens(request.prompt, special=True)
-        elif not self.chat:
-            raise BackendError("this model has no chat template, so it takes a prompt, not messages")
-        else:
-            ids = self._chat(request)
-        self._must_fit(len(ids) + 1, "prompt and one token of reply have")
-        return ids or [self._start_token()]
-
-    def _chat(self, request: Request) -> list[int]:
-        messages = [message.model_dump() for message in request.messages or ()]
-        try:
-            told = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        except Exception as error:  # a template is a program of the model's: it may raise anything
-            raise BackendError(f"the model's chat template refused these messages: {error}") from None
-        ids: list[int] = told["input_ids"]
-        return ids
-
-    def _start_token(self) -> int:
-        """What stands for an empty prompt."""
-        told = self._tokenizer.bos_token_id
-        return min(self._base.ends) if told is None else int(told)
-
-    def _must_fit(self, tokens: int, what: str) -> None:
-        if tokens > self.fits:
-            raise BackendError(
-                f"{what} {tokens} tokens and {self.fits} fit; raise backend.context, recall fewer echoes, or shorten "
-                "the text"
-            )
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +94,7 @@ class TransformersEngine:
             weights=weights,
             sampling=request.sampling,
             random=torch.Generator().manual_seed(seed % 2**63),
-            max_tokens=min(request.max_tokens, self.fits - len(prompt)),
+            max_tokens=min(request.max_tokens, self.prompts.fits - len(prompt)),
             ends=self._base.ends,
             text=RowText(self._tokenizer.backend_tokenizer, request.stop, prompt[-_TEXT_BEFORE:]),
             outlet=Outlet(asyncio.get_running_loop(), asyncio.Queue()),
@@ -162,7 +114,7 @@ class TransformersEngine:
         """
         told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         texts = _pieces(reply, [end for _, end in told.offset_mapping])
-        self._must_fit(len(prompt) + len(texts), "prompt and reply have")
+        self.prompts.must_fit(len(prompt) + len(texts), "prompt and reply have")
 
         def scored() -> list[TokenScore]:
             logprobs = self._passes.score(prompt, told.input_ids, weights)
@@ -178,7 +130,7 @@ class TransformersEngine:
         Raises:
             BackendError: rows in one batch do not say what they say alone: this architecture cannot be batched so.
         """
-        ids = self.tokens(prompt, special=True)
+        ids = self.prompts.tokens(prompt, special=True)
 
         def proven() -> list[bool]:
             self._check_batch()
@@ -193,7 +145,7 @@ class TransformersEngine:
 
     def _check_batch(self) -> None:
         """Two rows of different lengths in one batch, against each alone in Transformers' own way."""
-        one, other = (self.tokens(text, special=True) for text in _SELF_CHECK_TEXTS)
+        one, other = (self.prompts.tokens(text, special=True) for text in _SELF_CHECK_TEXTS)
         drift = self._passes.drift(one, other)
         limit = _SELF_CHECK.get(self._base.dtype, max(_SELF_CHECK.values()))
         if not drift <= limit:

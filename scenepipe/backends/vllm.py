@@ -147,7 +147,7 @@ class Vllm:
         check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
         check_bias(request.sampling.logit_bias, engine.vocabulary, self.name)
         weights = self._weights(request.plan)
-        prompt = await offload(engine.prompt, request)
+        prompt = await offload(engine.prompts.of, request)
         adapter = await within(request.deadline, self._adapter(weights))
         handle = await within(request.deadline, engine.load(adapter))
         pieces = cast("AsyncGenerator[Chunk, None]", engine.reply(request, prompt, handle))
@@ -166,7 +166,7 @@ class Vllm:
         """
         engine = self._opened()
         weights = self._weights(request.plan)
-        prompt = await offload(engine.prompt, request)
+        prompt = await offload(engine.prompts.of, request)
         adapter = await within(request.deadline, self._adapter(weights))
         handle = await within(request.deadline, engine.load(adapter))
         told = await within(request.deadline, engine.score(prompt, reply, handle)) if reply else []
@@ -175,7 +175,7 @@ class Vllm:
 
     async def count(self, text: str) -> int:
         """Tokens of a text, without any beginning-of-text token."""
-        return len(self._opened().tokens(text))
+        return len(self._opened().prompts.tokens(text))
 
     async def aclose(self) -> None:
         """End vLLM's processes; replies in flight fail. Closing again does nothing."""

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from scenepipe.backends.token_prompts import TokenPrompts
 from scenepipe.backends.vllm_options import VllmOptions, engine_arguments, platform_faults, unknown
 from scenepipe.backends.vllm_reply import VllmReply, sampling_arguments, scores
 from scenepipe.contracts import Chunk, Request
@@ -76,11 +77,10 @@ class VllmEngine:
                 "backend for this model"
             )
         self._text = backend
-        self.fits = int(config.max_model_len)
+        self.prompts = TokenPrompts(self._tokenizer, fits=int(config.max_model_len), end=self._tokenizer.eos_token_id)
         self.layers = int(config.hf_text_config.num_hidden_layers)
         self.hidden = int(config.hf_text_config.hidden_size)
         self.vocabulary = int(config.get_vocab_size())
-        self.chat = getattr(self._tokenizer, "chat_template", None) is not None
         ids = (backend.token_to_id(name) for name in _TURN_ENDS)
         self._ends = tuple(number for number in ids if number is not None)
 
@@ -98,53 +98,10 @@ class VllmEngine:
 
     # --- texts -------------------------------------------------------------------------------------------------------
 
-    def tokens(self, text: str, *, special: bool = False) -> list[int]:
-        """Token ids of a text; what looks like a control token in it stays text."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=special, split_special_tokens=True).input_ids
-        return ids
-
     def names(self, count: int) -> list[str]:
         """Names of the first tokens of the vocabulary."""
         names: list[str] = self._tokenizer.convert_ids_to_tokens(list(range(min(count, len(self._tokenizer)))))
         return names
-
-    def prompt(self, request: Request) -> list[int]:
-        """Token ids of a request's prompt or messages.
-
-        Raises:
-            BackendError: neither or both, messages without a chat template, or too long for the context.
-        """
-        if (request.prompt is None) == (request.messages is None):
-            raise BackendError("a request has a prompt or messages, exactly one of them")
-        if request.prompt is not None:
-            ids = self.tokens(request.prompt, special=True)
-        elif not self.chat:
-            raise BackendError("this model has no chat template, so it takes a prompt, not messages")
-        else:
-            ids = self._chat(request)
-        self._must_fit(len(ids) + 1, "prompt and one token of reply have")
-        return ids or [self._start_token()]
-
-    def _chat(self, request: Request) -> list[int]:
-        messages = [message.model_dump() for message in request.messages or ()]
-        try:
-            told = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)
-        except Exception as error:  # a template is a program of the model's: it may raise anything
-            raise BackendError(f"the model's chat template refused these messages: {error}") from None
-        ids: list[int] = told["input_ids"]
-        return ids
-
-    def _start_token(self) -> int:
-        """What stands for an empty prompt."""
-        told = self._tokenizer.bos_token_id
-        return int(self._tokenizer.eos_token_id if told is None else told)
-
-    def _must_fit(self, tokens: int, what: str) -> None:
-        if tokens > self.fits:
-            raise BackendError(
-                f"{what} {tokens} tokens and {self.fits} fit; raise backend.context, recall fewer echoes, or shorten "
-                "the text"
-            )
 
     # --- adapters ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +172,7 @@ class VllmEngine:
 
         told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
         ids: list[int] = told.input_ids
-        self._must_fit(len(prompt) + len(ids) + 1, "prompt, reply and one token have")
+        self.prompts.must_fit(len(prompt) + len(ids) + 1, "prompt, reply and one token have")
         arguments = {
             "max_tokens": 1,
             "temperature": 0.0,
@@ -238,7 +195,7 @@ class VllmEngine:
             "skip_reading_prefix_cache": True,
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
-        output = await self._final(self.tokens(prompt, special=True), arguments, handle)
+        output = await self._final(self.prompts.tokens(prompt, special=True), arguments, handle)
         return {int(token): float(one.logprob) for token, one in output.outputs[0].logprobs[0].items()}
 
     async def _final(self, ids: list[int], arguments: Mapping[str, Any], handle: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -171,7 +172,9 @@ def test_a_crash_between_scene_and_encounter_is_replayed(weaviate_server: Start)
     use(server, body)
 
 
-def test_a_server_that_goes_away_is_named(weaviate_server: Start) -> None:
+def test_a_server_that_goes_away_is_named(weaviate_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client tries again for 63 s in all, which nothing sets; here it does not wait between two tries."""
+    monkeypatch.setattr("weaviate.retry.time", SimpleNamespace(sleep=lambda seconds: None))
     server = weaviate_server()
 
     async def body(archive: Archive) -> None:

@@ -58,7 +58,7 @@ class TestConformance(BackendSuite):
     async def token_ids(self, backend: Backend, text: str) -> list[int]:
         assert isinstance(backend, Transformers)
         assert backend._engine is not None
-        return backend._engine.tokens(text)
+        return backend._engine.prompts.tokens(text)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -139,7 +139,7 @@ class TestSettingsAndMixtures(DrawSuite, MixtureSuite):
     async def token_ids(self, backend: Backend, text: str) -> list[int]:
         assert isinstance(backend, Transformers)
         assert backend._engine is not None
-        return backend._engine.tokens(text)
+        return backend._engine.prompts.tokens(text)
 
 
 # --- each option ------------------------------------------------------------------------------------------------------
@@ -451,6 +451,6 @@ def test_a_chat_template_is_used(tiny_of: Any, tmp_path: Path, opened: Open, run
     assert chunks[-1].usage.prompt_tokens == 5, "<s> w7 w5 w9 w8"
     engine = backend._engine
     assert engine is not None
-    assert engine.prompt(Request(messages=(Message(role="user", content="w5"),))) == [1, 10, 8, 11]
+    assert engine.prompts.of(Request(messages=(Message(role="user", content="w5"),))) == [1, 10, 8, 11]
     with pytest.raises(BackendError, match="template refused these messages: no system here"):
         runner.run(say(backend, messages=(Message(role="system", content="w5"),)))

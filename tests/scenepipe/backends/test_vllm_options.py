@@ -174,11 +174,10 @@ class FakeEngine:
         self.closed = False
         self.loaded: list[Any] = []
 
+        self.prompts = SimpleNamespace(of=lambda request: [0, 2])
+
     def names(self, count: int) -> list[str]:
         return WORDS[:count]
-
-    def prompt(self, request: Request) -> list[int]:
-        return [0, 2]
 
     async def load(self, adapter: Any) -> Any:
         self.loaded.append(adapter)
