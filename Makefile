@@ -12,8 +12,8 @@ run: $(VENV)/.run
 
 test: $(VENV)/.test lint
 	$(BIN)/scenepipe model pull gemma-3-270m
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not model"
-	$(BIN)/python -m pytest -q -m model
+	$(BIN)/python -m pytest -q -rs -n 2 --dist loadfile -m "not model"
+	$(BIN)/python -m pytest -q -rs -m model
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -22,7 +22,9 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.test
 	$(BIN)/pip install --quiet -c constraints.txt -r benchmarks/requirements.txt
-	for b in benchmarks/[a-z]*.py; do $(BIN)/python $$b || exit 1; done
+	$(BIN)/scenepipe model pull gemma-3-270m
+	@failed=; for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || failed="$$failed $$b"; done; \
+	  [ -z "$$failed" ] || { echo "failed, or short of what is asked:$$failed"; exit 1; }
 
 # The real vLLM on this machine's CPU, in an environment of its own: it pins another transformers than ours.
 test-vllm: $(VLLM)/.installed

@@ -118,9 +118,9 @@ async def recall_at_10(archive: Archive, ids: list[str], rows: npt.NDArray[np.in
 
 def options(store: str, folder: Path) -> dict[str, str] | None:
     """Constructor options of a store, None where it cannot run here."""
-    if store in ("postgres", "qdrant"):
+    if store in ("postgres", "qdrant", "redis"):
         url = os.environ.get(f"SCENEPIPE_{store.upper()}_URL")
-        mine = {"postgres": "schema", "qdrant": "prefix"}[store]
+        mine = "schema" if store == "postgres" else "prefix"
         return {"url": url, mine: f"benchmark_{os.getpid()}"} if url else None
     if store == "weaviate":
         return None

@@ -7,7 +7,7 @@ least 0.70 and above every other way, Brier below every other.
 
     OMP_NUM_THREADS=1 python benchmarks/router.py
 
-What the measures are is said in ``router_measures.py``.
+What the measures are is said in ``_router_measures.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from router_measures import Answer, macro_f1, spearman, tables
+from _router_measures import Answer, macro_f1, spearman, tables
 
 from scenepipe.analysis.signed_bytes import cosines
 from scenepipe.encoders.usem3 import Usem3Encoder

@@ -109,6 +109,8 @@ def associations(reader: Reader) -> None:
     rows = _rows("association.jsonl")
     readings = reader.read([row["text"] for row in rows])
     nearest = _nearest(reader, rows)
+    sizes = [[len(words) for words in _written(row, reader.lexicon)] for row in rows]
+    print("associations: {:.1f} written for a text, of which the lexicon knows {:.1f}".format(*np.mean(sizes, axis=0)))
     draw = random.Random(3)
     for name in ("ours", "nearest vector alone", "random symbols", "another writer's ten"):
         hits = []
@@ -128,9 +130,14 @@ def associations(reader: Reader) -> None:
 
 def _recall(row: dict[str, Any], found: Sequence[str], lexicon: Lexicon) -> float | None:
     """Acceptable symbols among the first ten, over as many of them as ten places and the lexicon allow."""
-    known = {e.word(row["language"]).replace("ё", "е") for e in lexicon.symbols}
-    good = {word.replace("ё", "е") for word in row["associations"]} & known
+    good = _written(row, lexicon)[1]
     return len(good & {word.replace("ё", "е") for word in found}) / min(10, len(good)) if good else None
+
+
+def _written(row: dict[str, Any], lexicon: Lexicon) -> tuple[set[str], set[str]]:
+    """What a person wrote down, and what of it the lexicon can say."""
+    written = {word.replace("ё", "е") for word in row["associations"]}
+    return written, written & {e.word(row["language"]).replace("ё", "е") for e in lexicon.symbols}
 
 
 def _nearest(reader: Reader, rows: Sequence[dict[str, Any]]) -> list[list[str]]:
@@ -220,9 +227,13 @@ def main() -> None:
         affect(reader, given.emobank)
         with given.emobank.open(encoding="utf-8", newline="") as file:
             public += [row["text"] for row in csv.DictReader(file)]
+    else:
+        print("affect: not measured: no data given")
     if given.rifma is not None:
         poems = json.loads(given.rifma.read_text(encoding="utf-8"))
         public += [re.sub("[\u0300\u0301]", "", poem["poem_text"]) for poem in poems]
+    else:
+        print("stress and rhyme: not measured: no data given")
     associations(reader)
     delta(reader, public)
     polarity(reader)

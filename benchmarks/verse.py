@@ -1,6 +1,6 @@
 """Russian stress, metre and rhyme schemes of verse against RIFMA (Koziev, MIT; arXiv 2502.20931), with baselines.
 
-    python benchmarks/verse.py rifma.json [--poems 300]
+    python benchmarks/verse.py [rifma.json] [--poems 300]
 
 The file is a list of ``{poem_text, accentuation_markup, rhyme_scheme}``. Every poem is read as a user would type it:
 without the marks U+0300 and U+0301, with ё where the poem has it. Gold stress is aligned character by character,
@@ -182,9 +182,12 @@ def show_stresser(poems: Sequence[Poem], kind: str, stresser: Stresser) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("rifma", type=Path)
+    parser.add_argument("rifma", type=Path, nargs="?", help="without it nothing is measured")
     parser.add_argument("--poems", type=int, default=None, help="read only so many")
     given = parser.parse_args()
+    if given.rifma is None:
+        print("not measured: no data given")
+        return
     poems = load(given.rifma, given.poems)
     print(f"{len(poems)} poems")
     show_baselines(poems)

@@ -8,6 +8,7 @@ ARCHIVES = {
     "postgres": "scenepipe.memory.postgres:PostgresArchive",
     "qdrant": "scenepipe.memory.qdrant:QdrantArchive",
     "qdrant-edge": "scenepipe.memory.qdrant_edge:QdrantEdgeArchive",
+    "redis": "scenepipe.memory.redis:RedisArchive",
     "sqlite": "scenepipe.memory.sqlite:SqliteArchive",
     "weaviate": "scenepipe.memory.weaviate:WeaviateArchive",
 }

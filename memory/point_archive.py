@@ -21,8 +21,9 @@ from scenepipe.scene import Hypertoken, Scene
 
 T = TypeVar("T")
 
-_LOGGED = ("id", "json", "digest", *INDEXED["encounters"])
+_LOGGED = ("id", "at", "json", "digest", *INDEXED["encounters"])
 _RECORD = ("scene", "analysis", "ordinal", "json", "digest")
+_WHOLE = (*_RECORD, *INDEXED["scenes"], "created", "keys", "own", "chains", "figures")
 
 
 class PointArchive(WorkerArchive):
@@ -178,27 +179,31 @@ class PointArchive(WorkerArchive):
         return self._grammars.hypertokens(self._opened(), namespace)
 
     def _index(self) -> tuple[list[str], list[str]]:
-        names = sorted(found["id"] for found in self._opened().select("encounters", {}, ("id",)))
-        return (
-            [points.scene_point_id(scene, analysis) for scene, _, analysis in self._stored()],
-            [points.encounter_point_id(name) for name in names],
-        )
+        return _handles(self._stored()), self._operations()
 
     def _stored(self) -> list[tuple[str, int, str]]:
         """Scene id, ordinal and analysis of every scene point, in the order of an export."""
         return sorted((row["scene"], *age(row)) for row in self._opened().select("scenes", {}, _RECORD[:3]))
 
-    def _scenes_at(self, handles: Sequence[str]) -> tuple[list[Scene], list[Any]]:
-        rows = self._opened().fetch("scenes", handles, (*_RECORD, *INDEXED["scenes"]))
+    def _operations(self) -> list[str]:
+        names = sorted(found["id"] for found in self._opened().select("encounters", {}, ("id",)))
+        return [points.encounter_point_id(name) for name in names]
+
+    def _scenes_at(
+        self, handles: Sequence[str], parse: Callable[[Payload], Scene] = points.to_scene
+    ) -> tuple[list[Scene], list[Any]]:
+        rows = self._opened().fetch("scenes", handles, _WHOLE)
         by_handle = {points.scene_point_id(row["scene"], row["analysis"]): row for row in rows}
-        found, broken = _read(by_handle, points.to_checked_scene)
+        found, broken = _read(by_handle, parse)
         lost = self._lost(0, [handle for handle in handles if handle not in by_handle])
         return [found[handle] for handle in handles if handle in found], broken + lost
 
-    def _encounters_at(self, handles: Sequence[str]) -> tuple[list[Encounter], list[Any]]:
+    def _encounters_at(
+        self, handles: Sequence[str], parse: Callable[[Payload], Encounter] = points.to_encounter
+    ) -> tuple[list[Encounter], list[Any]]:
         rows = self._opened().fetch("encounters", handles, _LOGGED)
         by_handle = {points.encounter_point_id(row["id"]): row for row in rows}
-        found, broken = _read(by_handle, points.to_checked_encounter)
+        found, broken = _read(by_handle, parse)
         lost = self._lost(1, [handle for handle in handles if handle not in by_handle])
         return [found[handle] for handle in handles if handle in found], broken + lost
 
@@ -207,21 +212,21 @@ class PointArchive(WorkerArchive):
         return sorted(set(handles) & set(self._index()[kind])) if handles else []
 
     def _verify(self) -> Verification:
-        scenes, log = self._index()
-        known = {scene for scene, *_ in self._stored()}
+        stored, log = self._stored(), self._operations()
+        known = {scene for scene, *_ in stored}
         graves = point_forget.graves(self._opened())
         faults: list[str] = []
-        for page in pages(scenes):
-            found, broken = self._scenes_at(page)
+        for page in pages(_handles(stored)):
+            found, broken = self._scenes_at(page, points.to_checked_scene)
             faults += [f"scene point {handle}: damaged" for handle in broken]
             faults += [f"scene {s.id}: it was forgotten" for s in found if tombstones.buried(s.id, s.created, graves)]
         for page in pages(log):
-            entries, broken = self._encounters_at(page)
+            entries, broken = self._encounters_at(page, points.to_checked_encounter)
             faults += [f"encounter point {handle}: damaged" for handle in broken]
             for e in (e for e in entries if e.kind != "forgotten"):
                 faults += [f"encounter {e.id}: its scene is missing"] if e.scene_id not in known else []
                 faults += [f"encounter {e.id}: it was forgotten"] if tombstones.buried(e.scene_id, e.at, graves) else []
-        return Verification(scenes=len(scenes), encounters=len(log), faults=tuple(faults))
+        return Verification(scenes=len(stored), encounters=len(log), faults=tuple(faults))
 
     # --- Finding -----------------------------------------------------------------------------------------------------
 
@@ -245,6 +250,10 @@ def _read(rows: dict[str, Payload], parse: Callable[[Payload], T]) -> tuple[dict
         except (ArchiveError, InputError, ValueError, KeyError, TypeError):
             broken.append(name)
     return found, broken
+
+
+def _handles(stored: Iterable[tuple[str, int, str]]) -> list[str]:
+    return [points.scene_point_id(scene, analysis) for scene, _, analysis in stored]
 
 
 def _again(row: Payload) -> Point:

@@ -22,6 +22,8 @@ INDEXED: Mapping[Kind, tuple[str, ...]] = {
     "encounters": ("scene", "namespace", "chat", "kind"),
 }
 """Fields that are filtered by, all of them keywords."""
+FOUND = ("scene", "namespace", "created", "keys", "figures")
+"""Fields that a search tells of a scene."""
 
 
 class Outage(ArchiveError):
@@ -112,8 +114,11 @@ class Engine(Protocol):
         """How many points agree with each."""
         ...
 
-    def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
-        """Payloads with scores, best first, for each search. A space that no point is in finds nothing."""
+    def search(self, searches: Sequence[Search]) -> list[list[tuple[Payload, float]]]:
+        """Payloads (the fields `FOUND`) with scores, best first, for each search.
+
+        A space that no point is in finds nothing. One that knows a highest limit gives no more than that.
+        """
         ...
 
 

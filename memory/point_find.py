@@ -13,7 +13,7 @@ from scenepipe.facets import asks_encounters, conditions_of, meets, moment
 from scenepipe.memory import candidates, points
 from scenepipe.memory.candidates import Candidate
 from scenepipe.memory.neighbours import Company
-from scenepipe.memory.point_engine import Engine, Payload, Search, Where, select_in
+from scenepipe.memory.point_engine import FOUND, Engine, Payload, Search, Where, select_in
 from scenepipe.memory.vectors import SIMILARITY_FLOOR
 from scenepipe.recall import Proposals, lemma_of, query_keys
 from scenepipe.scene import Vector
@@ -27,8 +27,7 @@ FEW = 2000
 
 _KEY_WEIGHT = 1000.0
 _WIDER = 4
-_FOUND = ("scene", "namespace", "created", "keys", "figures")
-_NEEDED = frozenset(_FOUND)
+_NEEDED = frozenset(FOUND)
 """A row without one of them is damaged and is left out."""
 
 
@@ -104,7 +103,7 @@ def _search(engine: Engine, query: Query, searches: Sequence[Search], check: Che
     factor = 1
     while True:
         wider = [replace(each, limit=factor * each.limit) for each in searches]
-        found = engine.search(wider, _FOUND)
+        found = engine.search(wider)
         kept = _admitted(query, found, check)
         pairs = zip(searches, wider, found, kept, strict=True)
         if all(len(rows) >= asked.limit or len(given) < more.limit for asked, more, given, rows in pairs):

@@ -52,9 +52,8 @@ def bury(engine: Engine, stones: Sequence[Encounter], *, everything: bool = Fals
 
 def remove_buried(engine: Engine, at: Graves, *, everything: bool = False) -> Forgotten:
     """Remove what is as old as these tombstones, or everything, and encounters whose scene goes with it."""
-    there = list(select_in(engine, "scenes", "scene", list(at), ("scene", "analysis", "created")))
-    gone = [row for row in there if everything or tombstones.is_buried(row["scene"], row["created"], at)]
-    living = {row["scene"] for row in there if row not in gone}
+    there = select_in(engine, "scenes", "scene", list(at), ("scene", "analysis", "created"))
+    gone, living = _split(there, at, everything)
     named = select_in(engine, "encounters", "scene", list(at), ("id", "scene", "at", "kind"))
     left = [row for row in named if not _stays(row, living, at)]
     if gone or left:
@@ -65,6 +64,17 @@ def remove_buried(engine: Engine, at: Graves, *, everything: bool = False) -> Fo
         engine.compact()
     met = sum(row["kind"] != "forgotten" for row in left)
     return Forgotten(scenes=len({row["scene"] for row in gone}), encounters=met)
+
+
+def _split(scenes: Iterable[Payload], at: Graves, everything: bool) -> tuple[list[Payload], set[str]]:
+    """Scene points that go, and ids of the scenes of which one stays."""
+    gone, living = [], set()
+    for row in scenes:
+        if everything or tombstones.is_buried(row["scene"], row["created"], at):
+            gone.append(row)
+        else:
+            living.add(row["scene"])
+    return gone, living
 
 
 def _stays(row: Payload, living: set[str], at: Graves) -> bool:

@@ -34,7 +34,7 @@ class Grammars:
     """A grammar for each namespace that was asked about lately."""
 
     def __init__(self) -> None:
-        self._kept: Recent[_Kept] = Recent()
+        self._kept: Recent[str, _Kept] = Recent()
 
     def clear(self) -> None:
         """Something was removed: everything is read again when it is asked for."""

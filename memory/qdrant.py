@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.point_engine import INDEXED, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
+from scenepipe.memory.point_engine import FOUND, INDEXED, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
 from scenepipe.memory.worker import pages
 
 if TYPE_CHECKING:
@@ -278,13 +278,13 @@ class QdrantEngine:
             with ThreadPoolExecutor(min(_THREADS, len(wheres))) as threads:
                 return list(threads.map(one, wheres))
 
-    def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
+    def search(self, searches: Sequence[Search]) -> list[list[tuple[Payload, float]]]:
         rest: Iterator[list[tuple[Payload, float]]]
         with self._named():
             if any(each.vector and each.vector[0].name not in self._spaces for each in searches):
                 self._refresh()
             known = [each for each in searches if not each.vector or each.vector[0].name in self._spaces]
-            requests = [_request(each, list(fields)) for each in known]
+            requests = [_request(each) for each in known]
             answers = self._opened().query_batch_points(self._place("scenes"), requests) if requests else []
         rest = iter([[(point.payload or {}, point.score) for point in answer.points] for answer in answers])
         return [next(rest) if each in known else [] for each in searches]
@@ -363,7 +363,7 @@ def _point(point: Point) -> models.PointStruct:
     return models.PointStruct(id=point.id, payload=dict(point.payload), vector=vectors)
 
 
-def _request(search: Search, fields: list[str]) -> models.QueryRequest:
+def _request(search: Search) -> models.QueryRequest:
     from qdrant_client import models
 
     query: Any = None
@@ -374,7 +374,7 @@ def _request(search: Search, fields: list[str]) -> models.QueryRequest:
     elif search.vector is not None:
         query, using = models.NearestQuery(nearest=search.vector[1]), search.vector[0].name
     return models.QueryRequest(
-        query=query, using=using, filter=_filter(search.where), limit=search.limit, with_payload=fields
+        query=query, using=using, filter=_filter(search.where), limit=search.limit, with_payload=list(FOUND)
     )
 
 

@@ -73,7 +73,7 @@ class SqlArchive(WorkerArchive):
 
     def _close(self) -> None:
         engine, self._engine = self._engine, None
-        self._grammars = Grammars()
+        self._finder, self._grammars = Finder(), Grammars()
         if engine is not None:
             engine.dispose()
 
@@ -214,7 +214,7 @@ class SqlArchive(WorkerArchive):
 
     def _scene_faults(self, seqs: Sequence[int]) -> list[str]:
         with self._reading() as connection:
-            found, broken = rows.analyses(connection, seqs)
+            found, broken = rows.checked(connection, seqs)
             try:
                 underived = sql_derived.faults(connection, found)
             except DBAPIError as error:

@@ -3,7 +3,7 @@ find hypertokens in. It can be made anew."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,42 +15,36 @@ from scenepipe.recall import lemma_of, own_keys, symbol_keys
 from scenepipe.scene import Scene
 
 _SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
-DERIVED = (SYMBOLS, FACETS, CHAINS)
 
 
 def insert(connection: sa.Connection, numbered: Mapping[int, Scene]) -> None:
     """Write what is derived from scene rows, given by their numbers."""
-    for table, rows in ((SYMBOLS, _symbols), (FACETS, _facets), (CHAINS, _chains)):
+    for table, rows in _MADE.items():
         if fresh := [row for seq, scene in numbered.items() for row in rows(seq, scene)]:
             connection.execute(sa.insert(table), fresh)
 
 
 def delete(connection: sa.Connection, seqs: Collection[int]) -> None:
     """Remove what is derived from these rows."""
-    for table in DERIVED:
+    for table in _MADE:
         connection.execute(sa.delete(table).where(table.c.seq.in_(_SEQS)), {"seqs": list(seqs)})
 
 
 def faults(connection: sa.Connection, numbered: Mapping[int, Scene]) -> list[int]:
     """Numbers of the rows from which something else should have been derived."""
-    expected = {
-        seq: {(short(row["key"]), short(row["lemma"])) for row in _symbols(seq, scene)}
-        | {(short(row["key"]), row["own"]) for row in _symbols(seq, scene)}
-        | {(row["facet"], row["value"]) for row in _facets(seq, scene)}
-        | {(short(row["scene"]), short(row["chains"])) for row in _chains(seq, scene)}
-        for seq, scene in numbered.items()
-    }
-    found: dict[int, set[Any]] = {seq: set() for seq in expected}
-    for table, columns in (
-        (SYMBOLS, ("key", "lemma")),
-        (SYMBOLS, ("key", "own")),
-        (FACETS, ("facet", "value")),
-        (CHAINS, ("scene", "chains")),
-    ):
-        rows = sa.select(table.c.seq, *(table.c[name] for name in columns)).where(table.c.seq.in_(_SEQS))
-        for seq, one, other in connection.execute(rows, {"seqs": list(expected)}):
-            found[seq].add((short(one), short(other) if isinstance(other, str) else other))
-    return [seq for seq, rows in expected.items() if rows != found[seq]]
+    wrong: set[int] = set()
+    for table, rows in _MADE.items():
+        found: dict[int, set[Any]] = {seq: set() for seq in numbered}
+        there = sa.select(table).where(table.c.seq.in_(_SEQS))
+        for row in connection.execute(there, {"seqs": list(numbered)}):
+            found[row.seq].add(_values(row._asdict()))
+        wrong |= {seq for seq, scene in numbered.items() if found[seq] != set(map(_values, rows(seq, scene)))}
+    return sorted(wrong)
+
+
+def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The values of a row in one order, as the table keeps them."""
+    return tuple(short(row[name]) if isinstance(row[name], str) else row[name] for name in sorted(row))
 
 
 def _symbols(seq: int, scene: Scene) -> Iterator[dict[str, Any]]:
@@ -66,3 +60,10 @@ def _facets(seq: int, scene: Scene) -> Iterator[dict[str, Any]]:
 
 def _chains(seq: int, scene: Scene) -> Iterator[dict[str, Any]]:
     yield {"seq": seq, "namespace": scene.origin.namespace, "scene": scene.id, "chains": chains_of(scene)}
+
+
+_MADE: Mapping[sa.Table, Callable[[int, Scene], Iterator[dict[str, Any]]]] = {
+    SYMBOLS: _symbols,
+    FACETS: _facets,
+    CHAINS: _chains,
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from scenepipe.contracts import Query
+from scenepipe.folding.recent import Recent
 from scenepipe.memory import candidates, sql_counters
 from scenepipe.memory.candidates import Candidate
 from scenepipe.memory.neighbours import Company
-from scenepipe.memory.records import short
+from scenepipe.memory.records import chain_json, short
 from scenepipe.memory.sql_filter import Filter
 from scenepipe.memory.sql_tables import SCENES, SYMBOLS
 from scenepipe.memory.vectors import VectorIndex, by_scene
@@ -32,10 +32,10 @@ _REPEATED = (SYMBOLS.c.key != SYMBOLS.c.lemma) & sa.exists().where(
 
 
 class Finder:
-    """Keeps the vectors of each namespace and encoder in memory and reads new rows before each search."""
+    """Keeps the vectors of a namespace and an encoder in memory, of those used last, and reads new rows before a search."""
 
     def __init__(self) -> None:
-        self._vectors: dict[tuple[str, str], tuple[VectorIndex[Row], int]] = {}
+        self._vectors: Recent[tuple[str, str], tuple[VectorIndex[Row], int]] = Recent()
         self._sizes: Counter[str] = Counter()
         self._counted = 0
         self._removals = 0
@@ -72,8 +72,8 @@ class Finder:
         """Begin anew when rows were removed, by whatever process."""
         removals = sql_counters.read(connection, "removals")
         if removals != self._removals:
-            self._vectors, self._sizes, self._counted = {}, Counter(), 0
-            self._removals = removals
+            self._vectors.clear()
+            self._sizes, self._counted, self._removals = Counter(), 0, removals
 
     def _weights(self, connection: sa.Connection, query: Query) -> dict[str, float]:
         asked = {short(lemma): lemma for lemma in candidates.asked_lemmas(query)}
@@ -105,7 +105,7 @@ class Finder:
         return by_scene(index.search(query.vector, limit, admitted.allowed()))
 
     def _index(self, connection: sa.Connection, namespace: str, encoder: str) -> VectorIndex[Row]:
-        index, last = self._vectors.get((namespace, encoder), (VectorIndex(), 0))
+        index, last = self._vectors.take((namespace, encoder)) or (VectorIndex(), 0)
         fresh = connection.execute(
             sa.select(SCENES.c.seq, SCENES.c.id, SCENES.c.vector)
             .where(SCENES.c.namespace == namespace, SCENES.c.encoder == encoder, SCENES.c.seq > last)
@@ -114,7 +114,7 @@ class Finder:
         if fresh:
             index.add([(row.id, row.seq) for row in fresh], [row.vector for row in fresh])
             last = fresh[-1].seq
-        self._vectors[namespace, encoder] = index, last
+        self._vectors.put((namespace, encoder), (index, last))
         return index
 
 
@@ -147,7 +147,7 @@ def _same(connection: sa.Connection, query: Query, admitted: Filter, limit: int)
 
 
 def _has_chain(connection: sa.Connection, query: Query) -> list[sa.ColumnElement[bool]]:
-    chain = json.dumps(query.linkage, ensure_ascii=False)
+    chain = chain_json(query.linkage)
     if connection.dialect.name != "postgresql":
         return [SCENES.c.chain == chain]
     value = sa.literal(chain, SCENES.c.chain.type)

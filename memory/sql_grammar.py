@@ -16,7 +16,7 @@ class Grammars:
     """A grammar for each namespace that was asked about lately, with the last row that it has read."""
 
     def __init__(self) -> None:
-        self._kept: Recent[tuple[Grammar, int]] = Recent()
+        self._kept: Recent[str, tuple[Grammar, int]] = Recent()
         self._removals = 0
 
     def hypertokens(self, connection: sa.Connection, namespace: str) -> tuple[Hypertoken, ...]:

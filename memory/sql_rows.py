@@ -80,25 +80,21 @@ def present(connection: sa.Connection, column: sa.Column[str], values: Iterable[
 
 def _scene_row(seq: int, scene: Scene) -> dict[str, Any]:
     data = scene.to_json(vectors=True)
-    return _findable(scene) | {
-        "seq": seq,
-        "analysis": analysis_of(scene),
-        "linkage": scene.linkage.joined if scene.linkage else "",
-        "code": str(scene.delta) if scene.delta else None,
-        "created": scene.created.isoformat(),
-        "digest": digest(scene.text, data),
-        "json": data,
-    }
+    return _repeated(scene) | {"seq": seq, "digest": digest(scene.text, data), "json": data}
 
 
-def _findable(scene: Scene) -> dict[str, Any]:
-    """The columns that a scene is found by; each repeats a part of the JSON."""
+def _repeated(scene: Scene) -> dict[str, Any]:
+    """The columns that repeat a part of the JSON."""
     vector = scene.field.vector if scene.field else None
     return {
         "id": scene.id,
+        "analysis": analysis_of(scene),
         "namespace": scene.origin.namespace,
         "key": scene.key,
+        "linkage": scene.linkage.joined if scene.linkage else "",
         "chain": chain_of(scene),
+        "code": str(scene.delta) if scene.delta else None,
+        "created": scene.created.isoformat(),
         "encoder": vector.encoder if vector else None,
         "vector": vector.data if vector else None,
         "text": scene.text,
@@ -127,6 +123,11 @@ def latest(connection: sa.Connection, ids: Sequence[str]) -> tuple[dict[str, Sce
 
 def analyses(connection: sa.Connection, seqs: Sequence[int]) -> tuple[dict[int, Scene], Broken]:
     """Scenes by row number, and the numbers that cannot be read."""
+    return _read(connection, _ANALYSES, seqs, _to_scene)
+
+
+def checked(connection: sa.Connection, seqs: Sequence[int]) -> tuple[dict[int, Scene], Broken]:
+    """The same; one of which a column does not match its record is among those that cannot be read."""
     return _read(connection, _ANALYSES, seqs, _to_checked_scene)
 
 
@@ -209,7 +210,7 @@ def _to_scene(row: Any) -> Scene:
 
 def _to_checked_scene(row: Any) -> Scene:
     scene = _to_scene(row)
-    if any(row._mapping[name] != value for name, value in _findable(scene).items()):
+    if any(row._mapping[name] != value for name, value in _repeated(scene).items()):
         raise ArchiveError("the columns do not match the scene")
     return scene
 

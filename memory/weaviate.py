@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr
 
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.point_archive import PointArchive
-from scenepipe.memory.point_engine import KINDS, Kind, Outage, Payload, Point, Search, Space, Where
+from scenepipe.memory.point_engine import FOUND, KINDS, Kind, Outage, Payload, Point, Search, Space, Where
 from scenepipe.memory.points import tags, tags_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ OLDEST = (1, 31)
 _MARK = "scenepipe archive "
 _PAGE = 500
 _THREADS = 8
+_MOST_FOUND = 10_000
+"""A server refuses a greater limit: its ``QUERY_MAXIMUM_RESULTS``, unless it is set otherwise."""
 _REFUSED = (400, 413, 422)
 
 
@@ -247,25 +249,26 @@ class WeaviateEngine:
         with self._named(), ThreadPoolExecutor(min(_THREADS, len(wheres))) as threads:
             return list(threads.map(one, wheres))
 
-    def search(self, searches: Sequence[Search], fields: Sequence[str]) -> list[list[tuple[Payload, float]]]:
+    def search(self, searches: Sequence[Search]) -> list[list[tuple[Payload, float]]]:
         with self._named():
             if any(each.vector and _vector(each.vector[0]) not in self._spaces for each in searches):
                 self._refresh()
             with ThreadPoolExecutor(_THREADS) as threads:
-                return list(threads.map(lambda each: self._search(each, _properties(fields)), searches))
+                return list(threads.map(self._search, searches))
 
-    def _search(self, search: Search, properties: list[str]) -> list[tuple[Payload, float]]:
+    def _search(self, search: Search) -> list[tuple[Payload, float]]:
         from weaviate.classes.query import MetadataQuery
 
         query, asked = self._collection("scenes").query, _filter("scenes", search.where)
+        limit, properties = min(search.limit, _MOST_FOUND), _properties(FOUND)
         if search.terms is not None:
             words = " ".join(map(_word, search.terms))
             found: Any = query.bm25(
-                words, query_properties=["terms"], filters=asked, limit=search.limit, return_properties=properties
+                words, query_properties=["terms"], filters=asked, limit=limit, return_properties=properties
             )
             return [(_payload(each.properties), 0.0) for each in found.objects]
         if search.vector is None:
-            found = query.fetch_objects(filters=asked, limit=search.limit, return_properties=properties)
+            found = query.fetch_objects(filters=asked, limit=limit, return_properties=properties)
             return [(_payload(each.properties), 0.0) for each in found.objects]
         if _vector(search.vector[0]) not in self._spaces:
             return []
@@ -273,7 +276,7 @@ class WeaviateEngine:
             search.vector[1],
             target_vector=_vector(search.vector[0]),
             filters=asked,
-            limit=search.limit,
+            limit=limit,
             return_properties=properties,
             return_metadata=MetadataQuery(distance=True),
         )

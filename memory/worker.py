@@ -140,9 +140,11 @@ class WorkerArchive(ABC):
             await asyncio.to_thread(self._stop, worker)
 
     def _stop(self, worker: ThreadPoolExecutor) -> None:
-        worker.submit(self._drain).result()
-        worker.submit(self._close).result()
-        worker.shutdown()
+        with worker:
+            try:
+                worker.submit(self._drain).result()
+            finally:
+                worker.submit(self._close).result()
 
     # --- Writing -----------------------------------------------------------------------------------------------------
 

@@ -10,13 +10,14 @@ import asyncio
 import re
 import secrets
 from collections.abc import Coroutine, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from scenepipe import events as ev
 from scenepipe.choose import parts_of, score_of
-from scenepipe.contracts import Backend, Context, DrawnToken, Request
+from scenepipe.closing import closing
+from scenepipe.contracts import Backend, Context, DrawnToken, Finish, Request
 from scenepipe.errors import BackendError
 from scenepipe.fitting import fitting, newest
 from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan
@@ -45,9 +46,12 @@ from scenepipe.scene import (
     Turn,
     Usage,
 )
+from scenepipe.tools import ToolCallPiece, joined
 
 _FOLDERS = re.compile(r".*[/\\](?=.)", re.DOTALL)
 _LONGEST_NAME = 60
+NO_SCENE_PROMPT = 0
+"""The prompt's version in the receipt of a reply to messages."""
 EMPTY_TRIES = 3
 """Draws with new seeds before an empty reply is an error: a small base may end at once on one seed in some hundred."""
 
@@ -55,7 +59,9 @@ EMPTY_TRIES = 3
 class Decode:
     """Scene to reply.
 
-    What the caller of a run asks for (``ctx.ask``) goes before the options here.
+    What the caller of a run asks for (``ctx.ask``) goes before the options here. Where it brings messages, which tools need,
+    they are spoken to through the model's own chat template and there is no scene prompt; ``candidates``, ``echoes``, and the
+    tokens of turns and style then have no meaning.
 
     Args:
         mixture: how the engine must honour the mixture: exact, premerged, top1 or refuse.
@@ -149,15 +155,16 @@ class Decode:
             registers=ctx.registers,
             can=backend.capabilities.mixtures,
         )
-        echoes, turns = await self._fitting_echoes(scene, backend), await self._fitting_turns(scene, backend)
-        prompt = _prompt(scene, echoes, turns, await self._fitting_style(scene, ctx, backend))
         ask = ctx.ask
+        prompt = None if ask.messages is not None else await self._prompt(scene, ctx, backend)
         request = Request(
-            prompt=prompt.render(),
+            prompt=None if prompt is None else prompt.render(),
+            messages=ask.messages,
+            tools=ask.tools,
             plan=what,
             sampling=ask.over(self.sampling),
             max_tokens=ask.max_tokens or self.max_tokens,
-            stop=(*prompt.stop, *self.stop, *ask.stop),
+            stop=(*(() if prompt is None else prompt.stop), *self.stop, *ask.stop),
             json_schema=self.json_schema if ask.json_schema is None else ask.json_schema,
             logprobs=ask.logprobs,
             deadline=ctx.deadline,
@@ -185,6 +192,11 @@ class Decode:
             "max_tokens": self.max_tokens,
             "candidates": self.candidates,
         }
+
+    async def _prompt(self, scene: Scene, ctx: Context, backend: Backend) -> ScenePrompt:
+        """The scene prompt, with what fits of echoes, turns and style."""
+        echoes, turns = await self._fitting_echoes(scene, backend), await self._fitting_turns(scene, backend)
+        return _prompt(scene, echoes, turns, await self._fitting_style(scene, ctx, backend))
 
     async def _fitting_echoes(self, scene: Scene, backend: Backend) -> list[str]:
         """The strongest echoes whole, the first that is too long cut."""
@@ -235,7 +247,7 @@ class Decode:
         """Candidates, best first."""
         given = self.seed if ctx.ask.seed is None else ctx.ask.seed
         first = secrets.randbelow(2**31 - 1) if given is None else given
-        if self.candidates == 1:
+        if self.candidates == 1 or request.messages is not None:
             return [await self._one(request, first, backend, ctx, scene.id, loud=True)]
         seeds = [(first + n) % 2**31 for n in range(self.candidates)]
         results = await _together([self._one(request, seed, backend, ctx, scene.id, loud=False) for seed in seeds])
@@ -259,7 +271,7 @@ class Decode:
             ctx.budget.spend(calls=1, tokens=request.max_tokens)
             drawn = await _generate(own, backend, ctx, scene_id, loud=loud)
             ctx.budget.spend(tokens=drawn.usage.reply_tokens - request.max_tokens)
-            if drawn.text:
+            if drawn.text or drawn.tool_calls:
                 return drawn
         if ctx.ask.stop or ctx.ask.max_tokens is not None:  # the caller's own bounds may leave nothing
             return drawn
@@ -276,16 +288,18 @@ class _Drawn:
         self,
         text: str,
         seed: int,
-        finish: Literal["stop", "length"],
+        finish: Finish,
         usage: Usage,
         reasoning: str = "",
         tokens: Sequence[DrawnToken] = (),
+        calls: Sequence[ToolCallPiece] = (),
     ) -> None:
         self.text = text
         self.reasoning = reasoning
         self.tokens = tokens
         self.seed = seed
-        self.finish: Literal["stop", "length"] = finish
+        self.tool_calls = joined(calls)
+        self.finish: Finish = finish
         self.usage = usage
         self.parts: dict[str, float] = {}
         self.score = 0.0
@@ -310,11 +324,11 @@ async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: 
     texts: list[str] = []
     thoughts: list[str] = []
     tokens: list[DrawnToken] = []
+    calls: list[ToolCallPiece] = []
     told = 0
-    finish: Literal["stop", "length"] = "stop"
+    finish: Finish = "stop"
     usage = Usage()
-    stream = backend.generate(request)
-    try:
+    async with closing(backend.generate(request)) as stream:
         async for chunk in stream:
             shown = chunk.text if texts else chunk.text.lstrip()
             if shown:
@@ -322,23 +336,25 @@ async def _generate(request: Request, backend: Backend, ctx: Context, scene_id: 
             if chunk.reasoning:
                 thoughts.append(chunk.reasoning)
             tokens.extend(chunk.logprobs)
-            if loud and (shown or chunk.reasoning):
-                ctx.emit(_token(ctx, scene_id, shown, chunk.reasoning, tuple(tokens[told:])))
+            calls.extend(chunk.tool_calls)
+            if loud and (shown or chunk.reasoning or chunk.tool_calls):
+                ctx.emit(_token(ctx, scene_id, shown, chunk.reasoning, tuple(tokens[told:]), chunk.tool_calls))
                 told = len(tokens)
             finish = chunk.finish_reason or finish
             usage = chunk.usage or usage
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
     assert request.seed is not None
-    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage, "".join(thoughts).strip(), tokens)
+    return _Drawn("".join(texts).rstrip(), request.seed, finish, usage, "".join(thoughts).strip(), tokens, calls)
 
 
 def _token(
-    ctx: Context, scene_id: str, text: str, reasoning: str = "", logprobs: tuple[DrawnToken, ...] = ()
+    ctx: Context,
+    scene_id: str,
+    text: str,
+    reasoning: str = "",
+    logprobs: tuple[DrawnToken, ...] = (),
+    calls: tuple[ToolCallPiece, ...] = (),
 ) -> ev.Token:
-    return ev.Token(run=ctx.run, scene_id=scene_id, text=text, reasoning=reasoning, logprobs=logprobs)
+    return ev.Token(run=ctx.run, scene_id=scene_id, text=text, reasoning=reasoning, logprobs=logprobs, tool_calls=calls)
 
 
 def _prompt(scene: Scene, echoes: Sequence[str], turns: Sequence[str], style: str = "") -> ScenePrompt:
@@ -390,8 +406,8 @@ def _receipt(backend: Backend, ctx: Context, what: Plan, request: Request, drawn
             for n, w in what.used.weights.items()
             if n in proofs
         ),
-        prompt_version=PROMPT_VERSION,
-        prompt_sha256=prompt_sha256(request.prompt or ""),
+        prompt_version=NO_SCENE_PROMPT if request.prompt is None else PROMPT_VERSION,
+        prompt_sha256=prompt_sha256(_told_to(request)),
         seed=drawn[0].seed,
         sampling=request.sampling.told(),
         candidates=tuple(
@@ -401,15 +417,23 @@ def _receipt(backend: Backend, ctx: Context, what: Plan, request: Request, drawn
     )
 
 
+def _told_to(request: Request) -> str:
+    """The prompt, or the messages with their tools as JSON."""
+    if request.prompt is not None:
+        return request.prompt
+    return request.model_dump_json(include={"messages", "tools"})
+
+
 def _reply(drawn: Sequence[_Drawn], request: Request, receipt: Receipt) -> Reply:
     best, used = drawn[0], request.plan.used.weights
     lead = max(used, key=lambda n: (used[n], n), default="base")
     return Reply(
         text=best.text,
         alternatives=tuple(d.text for d in drawn[1:]),
-        segments=(Segment(span=(0, len(best.text)), register_name=lead),),
+        segments=(Segment(span=(0, len(best.text)), register_name=lead),) if best.text else (),
         reasoning=best.reasoning or None,
         logprobs=tuple(TokenScore(token=t.token, logprob=t.logprob) for t in best.tokens),
+        tool_calls=best.tool_calls,
         finish_reason=best.finish,
         usage=best.usage,
         receipt=receipt,

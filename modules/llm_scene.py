@@ -9,7 +9,6 @@ in all; when none can be taken, the rules' reading stands, a warning says why an
 from __future__ import annotations
 
 import time
-from threading import Lock
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -18,6 +17,8 @@ from scenepipe import events as ev
 from scenepipe.analysis.lexicon import shipped_lexicon
 from scenepipe.analysis.model_answer import ANSWER_VERSION, CHAIN, MOST_SYMBOLS, answer_schema, parse_answer
 from scenepipe.analysis.model_reading import ModelReading, code_of, judge, vocabulary
+from scenepipe.backends.option_ranges import range_faults
+from scenepipe.closing import closing
 from scenepipe.contracts import Backend, Context, Request, Resources, offload
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, did_you_mean
 from scenepipe.folding.named import spoken_back
@@ -26,6 +27,7 @@ from scenepipe.modules.rule_scene import RuleScene
 from scenepipe.sampling import Sampling
 from scenepipe.scene import Analysis, Scene
 from scenepipe.scene_prompt import SCENE_PROMPT_VERSION, SceneRequest
+from scenepipe.steps import Batcher
 
 NAME = "llm-scene@1"
 FALLBACK = f"{NAME}/fallback"
@@ -73,10 +75,7 @@ class LlmScene:
         seed: Annotated[int, Field(ge=0, lt=2**31)] = 7,
         timeout_s: Annotated[float, Field(gt=0.0)] | None = None,
     ) -> None:
-        ranges = {"associations": (associations, CHAIN, MOST_SYMBOLS), "tries": (tries, 1, MOST_TRIES)}
-        said = "{} was given; possible: {} to {}"
-        faults = [Fault(name, said.format(*r)) for name, r in ranges.items() if not r[1] <= r[0] <= r[2]]
-        if faults:
+        if faults := range_faults(LlmScene, locals()):
             raise ConfigError(faults, "llm-scene")
         self.associations = associations
         self.vocabulary = vocabulary
@@ -88,7 +87,7 @@ class LlmScene:
         self.seed = seed
         self.timeout_s = timeout_s
         self._rules = RuleScene(associations=associations)
-        self._one_at_a_time = Lock()  # as the runner does with a stage that reads batches
+        self._reader = Batcher(self._rules, "llm-scene")
 
     def _faults(self, resources: Resources) -> list[Fault]:
         """What is wrong with this stage in a pipeline that owns these resources, as far as is known unopened."""
@@ -116,7 +115,7 @@ class LlmScene:
 
     async def run(self, scene: Scene, ctx: Context) -> Scene:
         """The rules' reading with the model's in the place of what a model can judge."""
-        ruled = await offload(self._read, scene, ctx)
+        ruled: Scene = await self._reader.submit(scene, ctx)
         told = await self._told(ruled, ctx)
         if isinstance(told, ModelReading):
             return spoken_back(ruled.with_(**vars(told), analysis=self._analysis(ruled, ctx)))
@@ -132,7 +131,8 @@ class LlmScene:
 
         No archive is asked: it adds associations, and of them a request says nothing.
         """
-        ruled = self._read(scene, Context(Resources(encoder=ctx.encoder), run=ctx.run, pipeline="", emit=ctx.emit))
+        alone = Context(Resources(encoder=ctx.encoder), run=ctx.run, pipeline="", emit=ctx.emit)
+        ruled = self._rules.run_batch([scene], alone)[0]
         return {
             "prompt_version": SCENE_PROMPT_VERSION,
             "prompt": self._asked(ruled).render(),
@@ -141,10 +141,6 @@ class LlmScene:
             "tries": self.tries,
             "max_tokens": self.max_tokens,
         }
-
-    def _read(self, scene: Scene, ctx: Context) -> Scene:
-        with self._one_at_a_time:
-            return self._rules.run_batch([scene], ctx)[0]
 
     async def _told(self, ruled: Scene, ctx: Context) -> ModelReading | tuple[str, ...]:
         """The model's reading, or why there is none; an error of the engine ends the tries."""
@@ -221,16 +217,11 @@ async def _generate(request: Request, backend: Backend, ctx: Context) -> tuple[s
     """One answer and whether it is whole; the run's budget is charged for what was drawn."""
     ctx.budget.spend(calls=1, tokens=request.max_tokens)
     texts, used, whole = [], request.max_tokens, True
-    stream = backend.generate(request)
-    try:
+    async with closing(backend.generate(request)) as stream:
         async for chunk in stream:
             texts.append(chunk.text)
             used = chunk.usage.reply_tokens if chunk.usage is not None else used
             whole = whole and chunk.finish_reason != "length"
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
     ctx.budget.spend(tokens=used - request.max_tokens)
     return "".join(texts), whole
 

@@ -19,7 +19,8 @@ class Remember:
     """Appends the scene and its encounters to the archive; writing the same row of the same run twice adds nothing.
 
     In a chat each encounter names the one that it follows (`scenepipe.chats`). A reply that is given once more (``regenerate``
-    of the scene's origin) is remembered beside the others; its text was met before and is not met again.
+    of the scene's origin) is remembered beside the others; its text was met before and is not met again. A reply that calls
+    tools answers nothing yet: the text was met, and what is said after the tools' results is its answer.
 
     The write is not the caller's to cancel: a stream that is abandoned here is still remembered, and a write that
     fails after that is logged, since nobody waits for its error. A run whose caller asks not to be remembered is not.
@@ -63,7 +64,7 @@ def _encounters(scene: Scene, ctx: Context) -> list[Encounter]:
     met = _encounter(scene, ctx, "met", follows | style)
     again = origin.parent if origin.regenerate else None
     found = [met] if again is None else []
-    if scene.reply is not None:
+    if scene.reply is not None and scene.reply.answers:
         found.append(_spoken(scene, scene.reply, again or met.id, ctx))
     return found + _echo_links(scene, ctx)
 

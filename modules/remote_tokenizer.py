@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import Context, Resources
-from scenepipe.errors import BackendError, ConfigError, Fault, InputError
+from scenepipe.errors import BackendError, ConfigError, Fault, InputError, UnreachableError
 from scenepipe.scene import Hypertoken, Language, Piece, Scene, Symbol
 
 TRIES = 3
@@ -44,7 +45,7 @@ class RemoteTokenizer:
         batch_size: texts sent at once.
 
     Raises:
-        ConfigError: ``url`` is no HTTP address.
+        ConfigError: ``url`` is no HTTP address, or a number is out of range.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
@@ -59,9 +60,11 @@ class RemoteTokenizer:
         timeout_s: Annotated[float, Field(gt=0.0, le=600.0)] = 30.0,
         batch_size: Annotated[int, Field(ge=1, le=2048)] = 64,
     ) -> None:
+        faults = range_faults(RemoteTokenizer, locals())
         if not url.startswith(("http://", "https://")):
-            fault = Fault("url", f"{url!r} was given; possible: an address such as http://127.0.0.1:8000")
-            raise ConfigError([fault], "remote-tokenizer")
+            faults.append(Fault("url", f"{url!r} was given; possible: an address such as http://127.0.0.1:8000"))
+        if faults:
+            raise ConfigError(faults, "remote-tokenizer")
         self.batch_size = batch_size
         self._url = url.rstrip("/").removesuffix("/v1") + PATH
         self._headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
@@ -84,7 +87,8 @@ class RemoteTokenizer:
         """Each scene as the server reads it.
 
         Raises:
-            BackendError: the server cannot be reached, or answers something else.
+            UnreachableError: the server cannot be reached.
+            BackendError: it answers something else.
             InputError: it refuses the texts.
         """
         if self._http is None:
@@ -105,7 +109,8 @@ class RemoteTokenizer:
         try:
             answer = self._http.post(self._url, json={"input": texts})
         except httpx.HTTPError as error:
-            raise BackendError(f"{self._url} cannot be reached ({type(error).__name__}: {error}); is it up?") from None
+            said = f"{self._url} cannot be reached ({type(error).__name__}: {error}); is it up?"
+            raise UnreachableError(said) from None
         if answer.status_code in (400, 413):
             raise InputError(f"{self._url} refuses the text: {_message(answer)}")
         if answer.status_code != 200:

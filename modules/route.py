@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from pydantic import Field
+
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import Context, Resources
 from scenepipe.errors import ConfigError, Fault
 from scenepipe.mixture import Mixture, Reason, of
@@ -40,17 +43,11 @@ class Route:
         self,
         *,
         mixture: dict[str, float] | None = None,
-        temperature: float | None = None,
-        base: float | None = None,
-        batch_size: int = 64,
+        temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None,
+        base: Annotated[float, Field(ge=0.0, le=1.0)] | None = None,
+        batch_size: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
-        faults = []
-        if temperature is not None and not 0.0 < temperature <= 10.0:
-            faults.append(Fault("temperature", f"{temperature} was given; possible: above 0, at most 10"))
-        if base is not None and not 0.0 <= base <= 1.0:
-            faults.append(Fault("base", f"{base} was given; possible: 0 to 1"))
-        if batch_size < 1:
-            faults.append(Fault("batch_size", f"{batch_size} was given; it must be at least 1"))
+        faults = range_faults(Route, locals())
         for name, value in (("temperature", temperature), ("base", base)):
             if mixture is not None and value is not None:
                 faults.append(Fault(name, "it does nothing beside a fixed 'mixture'; leave one of them out"))

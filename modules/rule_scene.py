@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from scenepipe.analysis.builder import SceneBuilder, SceneText
 from scenepipe.analysis.cooccurrence import MOST_NEIGHBOURS, Beside, asked, beside, keys_of
 from scenepipe.analysis.lexicon import Lexicon
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import Archive, Context, Resources
-from scenepipe.errors import ConfigError, Fault
+from scenepipe.errors import ConfigError
 from scenepipe.folding.named import spoken_back
 from scenepipe.scene import Language, Scene
 
@@ -44,14 +47,13 @@ class RuleScene:
     version: ClassVar[str] = "1"
 
     def __init__(
-        self, *, associations: int = 3, stress: Literal["off", "dictionary"] = "off", batch_size: int = 64
+        self,
+        *,
+        associations: Annotated[int, Field(ge=0, le=MOST_ASSOCIATIONS)] = 3,
+        stress: Literal["off", "dictionary"] = "off",
+        batch_size: Annotated[int, Field(ge=1)] = 64,
     ) -> None:
-        faults = []
-        if not 0 <= associations <= MOST_ASSOCIATIONS:
-            faults.append(Fault("associations", f"{associations} was given; possible: 0 to {MOST_ASSOCIATIONS}"))
-        if batch_size < 1:
-            faults.append(Fault("batch_size", f"{batch_size} was given; it must be at least 1"))
-        if faults:
+        if faults := range_faults(RuleScene, locals()):
             raise ConfigError(faults, "rule-scene")
         self.batch_size = batch_size
         self._associations = associations

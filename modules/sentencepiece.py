@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from scenepipe.analysis.reading import read_text, warm_up
+from pydantic import Field
+
+from scenepipe.analysis.reading import warm_up
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import Context, Resources
 from scenepipe.errors import ConfigError, Fault, ModelError
 from scenepipe.folding.known import Known
@@ -37,9 +40,9 @@ class SentencePieceTokenizer:
     requires: ClassVar[dict[str, str]] = {}
     version: ClassVar[str] = "1"
 
-    def __init__(self, *, model: str | None = None, batch_size: int = 64) -> None:
-        if batch_size < 1:
-            raise ConfigError([Fault("batch_size", f"{batch_size} was given; it must be at least 1")], "sentencepiece")
+    def __init__(self, *, model: str | None = None, batch_size: Annotated[int, Field(ge=1)] = 64) -> None:
+        if faults := range_faults(SentencePieceTokenizer, locals()):
+            raise ConfigError(faults, "sentencepiece")
         self.batch_size = batch_size
         self._known = Known()
         self._model = model
@@ -73,12 +76,7 @@ class SentencePieceTokenizer:
         """
         if self._vocabulary is None:
             self.open(ctx.resources)
-        texts = [read_text(scene.text) for scene in scenes]
-        found = self._known.read(scenes, [text.symbols for text in texts], ctx)
-        return [
-            scene.with_(language=text.language, pieces=self._pieces(scene.text), **own._asdict())
-            for scene, text, own in zip(scenes, texts, found, strict=True)
-        ]
+        return self._known.fill(scenes, self._pieces, ctx)
 
     def _pieces(self, text: str) -> tuple[Piece, ...]:
         coded = self._vocabulary.encode(text, return_type="offset_mapping")

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from scenepipe.errors import InputError
+from scenepipe.message import Message
 from scenepipe.sampling import Sampling
+from scenepipe.tools import Tools
 
 
 class Ask(BaseModel):
@@ -26,6 +28,9 @@ class Ask(BaseModel):
         json_schema: the reply must be JSON of this schema, instead of the stage's.
         logprobs: alternatives told of each token, 0 for the token alone; None tells nothing.
         style: how to speak, for a whole chat: a system prompt. A line of the scene prompt before all others.
+        messages: the conversation up to the reply, which goes through the model's own chat template instead of the scene
+            prompt; None leaves the scene prompt.
+        tools: what the model may call; with messages.
         remember: whether ``remember`` writes this run.
         keep: settings of the chat, remembered with its turn (``data["style"]`` of the encounter).
     """
@@ -39,6 +44,8 @@ class Ask(BaseModel):
     json_schema: dict[str, Any] | None = None
     logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
     style: str = ""
+    messages: tuple[Message, ...] | None = None
+    tools: Tools | None = None
     remember: bool = True
     keep: dict[str, Any] = {}
 

@@ -235,9 +235,10 @@ async def texts(archive: Archive, steps: Sequence[Step]) -> tuple[Turn, ...]:
 
 def tip_of(scene: Scene) -> str:
     """The encounter that the next turn follows, after a scene was run and remembered."""
-    if scene.reply is None and scene.origin.regenerate and scene.origin.parent:
+    answered = scene.reply is not None and scene.reply.answers
+    if not answered and scene.origin.regenerate and scene.origin.parent:
         return scene.origin.parent
-    return operation_id(scene, scene.origin.run, "met" if scene.reply is None else "spoken")
+    return operation_id(scene, scene.origin.run, "spoken" if answered else "met")
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scenepipe.ask import NOTHING, Ask
 from scenepipe.errors import BackendError, DeadlineError
+from scenepipe.message import Message as Message
 from scenepipe.mixture import Mixture, MixtureMode, Plan
 from scenepipe.sampling import COMMON, Sampling
 from scenepipe.scene import Hypertoken, Scene, TokenScore, Usage
+from scenepipe.tools import ToolCallPiece, Tools, ToolWish
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from scenepipe.register import Register
 
 R = TypeVar("R")
+Finish = Literal["stop", "length", "tool_calls"]
+"""Why a reply ended."""
 
 
 class Value(BaseModel):
@@ -249,13 +253,16 @@ class Capabilities(Value):
     """What an engine can do. Asking for what is not here is an error before anything runs.
 
     ``sampling`` names the settings of `Sampling` that it honours; ``logprobs`` is how many alternatives of each token of
-    a reply it tells at most, 0 for none; ``reasoning``: it tells a model's reasoning apart from its reply.
+    a reply it tells at most, 0 for none; ``reasoning``: it tells a model's reasoning apart from its reply; ``tools``: it takes
+    tools and tells a model's calls apart from its reply, and ``tool_wishes`` are what may be asked about them.
     """
 
     mixtures: tuple[MixtureMode, ...] = ()
     sampling: tuple[str, ...] = COMMON
     logprobs: Annotated[int, Field(ge=0)] = 0
     reasoning: bool = False
+    tools: bool = False
+    tool_wishes: tuple[ToolWish, ...] = ()
     streaming: bool = False
     seed: bool = False
     stop: bool = False
@@ -265,19 +272,16 @@ class Capabilities(Value):
     parallel: int = 1
 
 
-class Message(Value):
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
 class Request(Value):
     """One generation: a prompt or messages (exactly one), how to draw, and the mixture that speaks.
 
     ``logprobs`` asks for the probability of each token and that many of its likeliest alternatives; None asks for none.
+    ``tools`` come with messages.
     """
 
     prompt: str | None = None
     messages: tuple[Message, ...] | None = None
+    tools: Tools | None = None
     plan: Plan = Plan(asked=Mixture(), used=Mixture(), mode="exact")
     sampling: Sampling = Sampling()
     max_tokens: Annotated[int, Field(ge=1)] = 80
@@ -299,13 +303,15 @@ class DrawnToken(Value):
 class Chunk(Value):
     """A piece of a reply. The last one has ``finish_reason`` and ``usage``.
 
-    ``reasoning`` is a piece of what the model thought before it; ``logprobs`` are of the tokens that end in this piece.
+    ``reasoning`` is a piece of what the model thought before it; ``logprobs`` are of the tokens that end in this piece;
+    ``tool_calls`` are pieces of calls, after which the reply ends with ``tool_calls``.
     """
 
     text: str = ""
     reasoning: str = ""
     logprobs: tuple[DrawnToken, ...] = ()
-    finish_reason: Literal["stop", "length"] | None = None
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    finish_reason: Finish | None = None
     usage: Usage | None = None
 
 

@@ -5,7 +5,8 @@
     ├── InputError         a text or row cannot become a scene
     ├── StageError         a stage raised or broke its contract; names stage and pipeline
     ├── BackendError       an engine failed, answered nonsense or went away
-    │   └── DeadlineError  time or budget ran out
+    │   ├── DeadlineError  time or budget ran out
+    │   └── UnreachableError  a server does not answer; the next request would wait as long
     ├── MixtureError       a register mixture is impossible, or impossible on this backend
     ├── RegisterError      a register folder, card or adapter is refused
     ├── ModelError         a model cannot be found, fetched or verified
@@ -77,6 +78,10 @@ class BackendError(ScenepipeError):
 
 class DeadlineError(BackendError):
     """The deadline or the run's budget ran out before the reply was finished."""
+
+
+class UnreachableError(BackendError):
+    """A server that does not answer. Who asks for several texts does not ask again for each of them."""
 
 
 class MixtureError(ScenepipeError):

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from scenepipe.contracts import DrawnToken
 from scenepipe.scene import Reply, Scene
+from scenepipe.tools import ToolCallPiece
 
 
 class _Event(BaseModel):
@@ -44,13 +45,15 @@ class SceneUpdated(_Event):
 class Token(_Event):
     """A stretch of the reply as the engine released it.
 
-    ``reasoning`` is a stretch of what the model thought before it; ``logprobs`` are there where the caller asked for them.
+    ``reasoning`` is a stretch of what the model thought before it; ``logprobs`` are there where the caller asked for them;
+    ``tool_calls`` are stretches of calls.
     """
 
     type: Literal["token"] = "token"
     text: str
     reasoning: str = ""
     logprobs: tuple[DrawnToken, ...] = ()
+    tool_calls: tuple[ToolCallPiece, ...] = ()
 
 
 class ReplyFinished(_Event):

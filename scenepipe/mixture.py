@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -153,6 +153,25 @@ def plan(
             f"this backend cannot honour 'mixture: {mode}'; {did_you_mean(mode, modes | {'top1', 'refuse'})}"
         )
     return Plan(asked=asked, used=used, mode=mode)
+
+
+def check_plan(plan: Plan, registers: Collection[str], modes: Iterable[MixtureMode], engine: str) -> None:
+    """Refuse a plan that an open engine cannot honour; the base alone needs nothing.
+
+    Args:
+        registers: names that it has open.
+        modes: beside ``top1`` and ``refuse``, which any engine can.
+
+    Raises:
+        MixtureError: a register that is not open, or a mode that the engine has not.
+    """
+    speaking = [name for name, weight in plan.used.weights.items() if weight > 0]
+    possible = (*modes, "top1", "refuse")
+    if speaking and plan.mode not in possible:
+        raise MixtureError(f"{engine} cannot honour 'mixture: {plan.mode}'; possible: {', '.join(possible)}")
+    for name in speaking:
+        if name not in registers:
+            raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, registers)}")
 
 
 def _first_message(error: ValueError) -> str:

@@ -11,13 +11,14 @@ import atexit
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from pydantic import BaseModel, ConfigDict
 
 from scenepipe import events as ev
 from scenepipe.ask import NOTHING, Ask
-from scenepipe.contracts import Archive, Backend, Budget, Context, Encoder, Failure, Resources
+from scenepipe.contracts import Archive, Backend, Budget, Context, Encoder, Failure, Resources, offload
 from scenepipe.errors import ConfigError, DeadlineError, Fault, InputError, ScenepipeError
 from scenepipe.portal import Portal, Results
 from scenepipe.scene import Origin, Scene, new_scene
@@ -161,22 +162,25 @@ class Pipeline:
                 await asyncio.gather(task, return_exceptions=True)
         if opening is None and loading is None:
             return
-        for step in self.steps:
-            hook = getattr(step.stage, "aclose", None)
-            if hook is not None:
-                await hook()
-        if self.resources.archive is not None and "archive" in self.needs | self.uses:
-            await self.resources.archive.aclose()
-        if self.resources.backend is not None and loading is not None:
-            await self.resources.backend.aclose()
+        async with AsyncExitStack() as closing:  # each is closed even where another raises
+            if self.resources.backend is not None and loading is not None:
+                closing.push_async_callback(self.resources.backend.aclose)
+            if self.resources.archive is not None and "archive" in self.needs | self.uses:
+                closing.push_async_callback(self.resources.archive.aclose)
+            for step in reversed(self.steps):
+                hook = getattr(step.stage, "aclose", None)
+                if hook is not None:
+                    closing.push_async_callback(hook)
 
     def close(self) -> None:
         """The synchronous `aclose`."""
         portal, self._portal = self._portal, None
         if portal is not None:
             atexit.unregister(self.close)
-            portal.call(self.aclose())
-            portal.close()
+            try:
+                portal.call(self.aclose())
+            finally:
+                portal.close()
 
     async def __aenter__(self) -> Pipeline:
         return self
@@ -281,7 +285,7 @@ class Pipeline:
             else:
                 left_out.append(step.name)
                 if hasattr(step.stage, "preview"):
-                    previews[step.name] = step.stage.preview(current, ctx)
+                    previews[step.name] = await offload(step.stage.preview, current, ctx)
         return Explanation(scene=current, ran=tuple(ran), left_out=tuple(left_out), previews=previews)
 
     # --- the core ----------------------------------------------------------------------------------------------------

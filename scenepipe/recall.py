@@ -152,10 +152,11 @@ def rank(query: Query, proposals: Proposals, load: Callable[[Sequence[str]], Map
 def _rank(query: Query, proposals: Proposals, load: Callable[[Sequence[str]], Mapping[str, Scene]]) -> tuple[Hit, ...]:
     excluded = set(query.exclude)
     alike = load(proposals.same) if proposals.same else {}
-    levels = {name: sameness(query, scene) for name, scene in alike.items() if name not in excluded}
-    same = sorted((n for n in levels if levels[n] is not None), key=lambda n: (levels[n], proposals.same.index(n)))
-    lists = (proposals.symbols, proposals.words, list(proposals.near))
-    scores = fuse([*same, *(n for n in names if n not in same and n not in excluded)] for names in lists)
+    found = {name: sameness(query, alike[name]) for name in proposals.same if name in alike and name not in excluded}
+    levels = {name: level for name, level in found.items() if level is not None}
+    same, placed = sorted(levels, key=levels.__getitem__), excluded | levels.keys()
+    lists = (proposals.symbols, proposals.words, proposals.near)
+    scores = fuse([*same, *(name for name in names if name not in placed)] for names in lists)
     return _gather(query, sorted(scores, key=lambda n: -scores[n]), scores, proposals.near, load)
 
 

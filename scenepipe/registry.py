@@ -161,7 +161,7 @@ class Registry:
     def missing(self, kind: Kind, name: str) -> list[tuple[str, str]]:
         """Pairs (Python package, extra) that the class requires and that are not installed; imports none of them."""
         requires: Mapping[str, str] = getattr(self.load(kind, name), "requires", {})
-        return [(module, extra) for module, extra in requires.items() if not _installed(module)]
+        return [(module, extra) for module, extra in requires.items() if not installed(module)]
 
     def missing_messages(self, kind: Kind, name: str) -> list[str]:
         """One sentence with the exact pip command per missing package; a plug-in's extras are its distribution's."""
@@ -333,7 +333,7 @@ def _table(place: str) -> Mapping[str, str]:
     return typing.cast("Mapping[str, str]", _import(place))
 
 
-def _installed(module: str) -> bool:
+def installed(module: str) -> bool:
     """Whether a module can be found. A dotted one is looked up without importing its parents."""
     first, *rest = module.split(".")
     try:

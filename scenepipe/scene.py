@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scenepipe.errors import InputError
 from scenepipe.mixture import Mixture, ReceiptMode
 from scenepipe.normal_form import nfc
+from scenepipe.tools import ToolCall
 
 T = TypeVar("T")
 Span = tuple[int, int]
@@ -302,9 +303,15 @@ class Reply(Value):
     segments: tuple[Segment, ...] = ()
     reasoning: str | None = None
     logprobs: tuple[TokenScore, ...] = ()
-    finish_reason: Literal["stop", "length", "cancelled", "error"] = "stop"
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: Literal["stop", "length", "tool_calls", "cancelled", "error"] = "stop"
     usage: Usage = Usage()
     receipt: Receipt
+
+    @property
+    def answers(self) -> bool:
+        """Whether it ends its turn: after calls of tools the turn goes on, and nothing was answered yet."""
+        return not self.tool_calls
 
 
 class Analysis(Value):
@@ -364,6 +371,8 @@ class Scene(Value):
             exclude["turns"] = True
         if self.origin.parent is None and not self.origin.regenerate:
             exclude["origin"] = {"parent", "regenerate"}
+        if self.reply is not None and not self.reply.tool_calls:
+            exclude["reply"] = {"tool_calls"}
         if not vectors:
             exclude["field"] = {"vector"}
         if not pieces:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from scenepipe.contracts import Context, Failure
-from scenepipe.errors import Fault, ScenepipeError, StageError, did_you_mean
+from scenepipe.errors import ConfigError, Fault, ScenepipeError, StageError, UnreachableError, did_you_mean
 from scenepipe.scene import STAGE_FIELDS, Scene
 
 _ALL_FIELDS = tuple(Scene.model_fields)
@@ -37,7 +37,7 @@ class Step:
         self.needs: frozenset[str] = frozenset(getattr(stage, "needs", ()))
         self.uses: frozenset[str] = frozenset(getattr(stage, "uses", ()))
         self.explains: bool = getattr(stage, "explains", True)
-        self._batcher = _Batcher(stage) if hasattr(stage, "run_batch") else None
+        self._batcher = Batcher(stage, name) if hasattr(stage, "run_batch") else None
 
     async def run(self, scene: Scene, ctx: Context) -> Scene:
         """One scene through the stage.
@@ -82,16 +82,28 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class _Batcher:
-    """Feeds ``run_batch`` with whatever is waiting whenever the stage is free; never waits for a batch to fill."""
+class Batcher:
+    """Feeds ``run_batch`` with whatever is waiting whenever the stage is free; never waits for a batch to fill.
 
-    def __init__(self, stage: Any) -> None:
+    Args:
+        stage: a `scenepipe.contracts.BatchStage`.
+        name: of the stage in messages.
+
+    Raises:
+        ConfigError: the stage takes no scene at once.
+    """
+
+    def __init__(self, stage: Any, name: str) -> None:
+        if stage.batch_size < 1:
+            fault = Fault("batch_size", f"{stage.batch_size} was given; it must be at least 1")
+            raise ConfigError([fault], name)
         self._stage = stage
         self._waiting: list[_Waiting] = []
         self._task: asyncio.Task[None] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     async def submit(self, scene: Scene, ctx: Context) -> Any:
+        """What ``run_batch`` returned for this scene; raises what it raised."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(scene, ctx, future))
         if self._task is None or self._task.done():
@@ -119,16 +131,21 @@ class _Batcher:
         loop.call_soon_threadsafe(_settle, rows, results)
 
     def _attempt(self, rows: Sequence[_Waiting]) -> Sequence[Any]:
-        """Results or exceptions, one per row; a batch that raises is tried row by row, so one bad row fails alone."""
+        """Results or exceptions, one per row; a batch that raises is tried row by row, so one bad row fails alone.
+
+        A server that does not answer is not asked again: each row would wait as long as the batch did.
+        """
         try:
             results = self._stage.run_batch([row.scene for row in rows], rows[0].ctx)
             if len(results) != len(rows):
                 raise ValueError(f"run_batch returned {len(results)} rows for {len(rows)}; one per row is expected")
             return list(results)
         except Exception as error:
+            if isinstance(error, UnreachableError):
+                return [UnreachableError(*error.args) for _ in rows]
             if len(rows) == 1:
                 return [error]
-            return [self._attempt([row])[0] for row in rows]
+            return [None if row.future.done() else self._attempt([row])[0] for row in rows]
 
 
 def _settle(rows: Sequence[_Waiting], results: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from scenepipe.cli.app import app
 from scenepipe.config import parse_config
+from scenepipe.memory.qdrant import OLDEST
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -66,6 +67,19 @@ def test_the_services_find_each_other() -> None:
     mounts = [volume.split(":")[1] for volume in services["server"]["volumes"]]
     command = json.loads(dict(instructions())["CMD"])
     assert {part for part in command if part.startswith("/")} <= set(mounts)
+
+
+def test_the_archive_is_of_a_version_that_is_taken() -> None:
+    version = compose()["services"]["qdrant"]["image"].rpartition(":v")[2]
+    assert tuple(map(int, version.split(".")[:2])) >= OLDEST
+
+
+def test_what_was_fetched_outlives_its_container() -> None:
+    stage = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").rpartition("FROM")[2]
+    cache = re.search(r"SCENEPIPE_CACHE=(\S+)", stage)
+    assert cache is not None
+    mounts = [volume.split(":")[1] for volume in compose()["services"]["server"]["volumes"]]
+    assert any(cache[1].startswith(f"{mount}/") for mount in mounts)
 
 
 def test_the_pipeline_is_one_and_asks_services_that_are_there() -> None:

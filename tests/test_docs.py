@@ -19,7 +19,9 @@ from scenepipe.register import Example, Fit
 from scenepipe.training.settings import TrainSettings, read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "README.ru.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted(
+    [*map(ROOT.joinpath, ("README.md", "README.ru.md", "CONTRIBUTING.md", "CHANGELOG.md")), *ROOT.glob("docs/**/*.md")]
+)
 READMES = [ROOT / "README.md", ROOT / "README.ru.md"]
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 NOT_HERE = ("make ", "scenepipe register train", "scenepipe register eval")
@@ -76,6 +78,12 @@ def test_example_rows_are_examples(page: Path) -> None:
     assert rows
     for row in rows:
         (Example if '"reply"' in row else Fit).model_validate_json(row)
+
+
+@pytest.mark.parametrize("page", READMES, ids=lambda p: p.name)
+def test_every_example_is_one_that_the_tests_below_and_above_run(page: Path) -> None:
+    kinds = re.findall(r"^```(.+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert kinds == ["sh", "python", "yaml", "sh", "sh", "json"]
 
 
 @pytest.mark.model
@@ -179,6 +187,8 @@ def test_the_serve_guide_names_what_there_is(page: Path) -> None:
     paths = {route.path for route in (*routes(), *sockets())}
     for path in re.findall(r"`(/(?:v1/|health|ready|metrics|openapi)[\w/.]*)`", text):
         assert path in paths, path
+    for path in {path.partition("/{")[0] for path in paths if path.startswith("/v1/")} | {"/"}:
+        assert re.search(rf"`(?:ws://127.0.0.1:8000)?{path}`", text), path
     (row,) = re.findall(r"^\| `run`: (.*?) \|", text, re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", row)) == set(Run.model_fields) - {"type"}
 

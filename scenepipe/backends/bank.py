@@ -120,13 +120,14 @@ class _Target:
             return output
         if self._a.device != output.device:  # the layer's own device is known only when it has run
             self._a, self._bt = self._a.to(output.device), self._bt.to(output.device)
-        low = linear(given[0].to(self._a), self._a)
+        rows = given[0].to(self._a).flatten(0, -2)
+        low = linear(rows, self._a)
         weights = self._mix.spread(self._ranks, low)
-        low.mul_(weights if low.dim() == 2 else weights.unsqueeze(1))
+        low.view(len(weights), -1, low.shape[-1]).mul_(weights.unsqueeze(1))
         if output.dtype == low.dtype and output.is_contiguous():
-            output.view(-1, output.shape[-1]).addmm_(low.view(-1, low.shape[-1]), self._bt)
+            output.view(-1, output.shape[-1]).addmm_(low, self._bt)
             return output
-        return output + (low @ self._bt).to(output.dtype)
+        return output + (low @ self._bt).view(output.shape).to(output.dtype)
 
 
 def _check(name: str, adapter: Adapter, layers: Mapping[str, torch.nn.Module]) -> None:

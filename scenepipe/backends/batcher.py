@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -44,7 +44,7 @@ class Batcher:
         self._rows: list[Row] = []  # slot i of the cache is row i's; the row that is being read has the next slot
         self._reading: Row | None = None
         self._waiting: deque[Row] = deque()
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._jobs: deque[tuple[Generator[None, None, Any], Future[Any]]] = deque()
         self._post = Post()
         self._awake = threading.Condition()
         self._closing = False
@@ -63,8 +63,8 @@ class Batcher:
             self._waiting.append(row)
             self._awake.notify()
 
-    def call(self, function: Callable[[], T]) -> Future[T]:
-        """Run something in the loop's thread, between two steps.
+    def call(self, job: Generator[None, None, T]) -> Future[T]:
+        """Run something in the loop's thread: between two steps as far as its next ``yield``.
 
         Raises:
             BackendError: the batcher was closed.
@@ -73,7 +73,7 @@ class Batcher:
         with self._awake:
             if self._closing:
                 raise BackendError(_CLOSED)
-            self._jobs.append((function, future))
+            self._jobs.append((job, future))
             self._awake.notify()
         return future
 
@@ -100,7 +100,7 @@ class Batcher:
             self._end(why)
 
     def _turn(self) -> None:
-        """One step boundary, one step, one job."""
+        """One step boundary, one step, one piece of a job."""
         self._leave()
         self._join()
         self._leave()
@@ -201,7 +201,12 @@ class Batcher:
     def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
         """Draw each row's next token and post what it says. What goes wrong for one row fails that row alone."""
         self._each(rows, lambda row, values: row.look(values), logits)
-        self._each(rows, lambda row, token: self._post.add(row, row.take(token)), draw(logits, rows))
+        try:
+            tokens = draw(logits, rows)
+        except Exception as error:
+            self._fail(rows, named(error, f"{len(rows)} tokens to draw"))
+        else:
+            self._each(rows, lambda row, token: self._post.add(row, row.take(token)), tokens)
 
     def _each(self, rows: Sequence[Row], act: Callable[[Row, V], None], values: Iterable[V]) -> None:
         for row, value in zip(rows, values, strict=True):
@@ -212,15 +217,22 @@ class Batcher:
                 self._fail([row], named(error, "a reply"))
 
     def _work(self) -> None:
-        """One job, such as a score."""
-        with self._awake:
-            job = self._jobs.popleft() if self._jobs else None
-        if job is None or not job[1].set_running_or_notify_cancel():
+        """One piece of the first job, such as a pass of a score. One that nobody waits for any more goes no further."""
+        if not self._jobs:
             return
+        (job, future), told, failed = self._jobs[0], None, None
         try:
-            job[1].set_result(job[0]())
+            if not future.cancelled():
+                next(job)
+                return
+        except StopIteration as end:
+            told = end.value
         except Exception as error:
-            job[1].set_exception(named(error, "a score or a proof"))
+            failed = named(error, "a score or a proof")
+        with self._awake:
+            self._jobs.popleft()
+        if future.set_running_or_notify_cancel():
+            future.set_result(told) if failed is None else future.set_exception(failed)
 
 
 def _longest(rows: Sequence[Row]) -> int:

@@ -6,6 +6,7 @@ stop string cut away is told neither as text nor as a token.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
@@ -14,6 +15,9 @@ from scenepipe.errors import BackendError
 
 MOST_ALTERNATIVES = 100
 """As many as `Request.logprobs` may ask for."""
+
+
+_SMALLEST_LOGPROB = math.log(2.0**-149)
 
 
 class DrawnTokens:
@@ -41,6 +45,11 @@ class DrawnTokens:
         while self._waiting and self._waiting[0][0] <= self._said:
             told.append(self._waiting.popleft()[1])
         return tuple(told)
+
+
+def finite(logprob: float | None) -> float:
+    """A logarithm as a number: what a float32 cannot hold as a probability, or is not told, counts as its smallest one."""
+    return _SMALLEST_LOGPROB if logprob is None else max(float(logprob), _SMALLEST_LOGPROB)
 
 
 def check_logprobs(asked: int | None, most: int, engine: str) -> None:

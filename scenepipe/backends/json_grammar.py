@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from scenepipe.errors import BackendError
 
 MODULE = "llguidance"
+_KEPT = 16
 INSTALLED = importlib.util.find_spec(MODULE) is not None
 
 
@@ -27,24 +30,29 @@ class Grammars:
         from llguidance.hf import from_tokenizer
 
         self._vocabulary = vocabulary
+        self._compiled = lru_cache(_KEPT)(self._compile)
         self._tokenizer = from_tokenizer(tokenizer, n_vocab=vocabulary, eos_token=list(ends))
 
     def of(self, schema: Mapping[str, Any]) -> Grammar:
-        """A grammar for one reply.
+        """A grammar for one reply; a schema that was asked for lately is not compiled again.
 
         Raises:
             BackendError: the schema cannot be compiled.
         """
+        matcher = self._compiled(json.dumps(schema))
+        return Grammar(matcher.deep_copy(), self._vocabulary)
+
+    def _compile(self, schema: str) -> Any:
         from llguidance import LLMatcher
 
         try:
-            matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_json_schema(dict(schema)))
+            matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_json_schema(schema))
             error = matcher.get_error()
         except (ValueError, RuntimeError, TypeError) as failure:
             error = str(failure)
         if error:
             raise BackendError(f"the JSON Schema cannot be compiled: {error}; simplify it")
-        return Grammar(matcher, self._vocabulary)
+        return matcher
 
 
 class Grammar:
@@ -59,15 +67,15 @@ class Grammar:
         """Whether the value is complete and nothing may follow."""
         return bool(self._matcher.is_stopped())
 
-    def allowed(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Bool of shape [vocabulary]: the tokens that may come next.
+    def forbidden(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Bool of shape [vocabulary]: the tokens that may not come next.
 
         Raises:
             BackendError: the grammar engine gave up.
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         self._check()
-        return np.unpackbits(bits, bitorder="little")[: self._vocabulary].astype(np.bool_)
+        return np.unpackbits(~bits, bitorder="little")[: self._vocabulary].view(np.bool_)
 
     def add(self, token: int) -> None:
         """Take the token that was drawn."""

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from scenepipe.backends.canary import CANARY_PROMPT, LIKELIEST, proofs_by_likeliest
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
 from scenepipe.backends.grouping import MixtureSlots
 from scenepipe.backends.llama_engine import EngineOptions, LlamaEngine, has_chat_template, within
-from scenepipe.backends.llama_reply import SAMPLING, LlamaReply, completion, lora
+from scenepipe.backends.llama_reply import (
+    SAMPLING,
+    LlamaReply,
+    completion,
+    distribution,
+    forced_score,
+    forced_token,
+    next_token,
+)
+from scenepipe.backends.llama_vocabulary import LlamaVocabulary
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
-from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
-from scenepipe.mixture import Plan
+from scenepipe.errors import BackendError, ConfigError
+from scenepipe.mixture import Plan, check_plan
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore
+from scenepipe.tools import check_tools
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
-
-CANARY_PROMPT = "Scene: a step in the silence\nСцепка: шаг·тишина\nОтвет:"
-_CANARY_TOKENS = 16
-_CANARY_TOLERANCE = 1e-5
-_FORCED = 1e6
-_SMALLEST_LOGPROB = math.log(2.0**-149)
-_LEAST = {"context": 64, "parallel": 1, "threads": 1, "gpu_layers": -1, "main_gpu": 0, "batch": 1, "ubatch": 1}
 
 
 class LlamaCpp:
@@ -92,6 +96,8 @@ class LlamaCpp:
         swa_full: bool = True,
         mixture_wait_s: Annotated[float, Field(ge=0.0)] = 2.0,
     ) -> None:
+        if faults := range_faults(LlamaCpp, locals()):
+            raise ConfigError(faults, "backend llama-cpp")
         self.options = EngineOptions(
             context=context,
             parallel=parallel,
@@ -107,7 +113,6 @@ class LlamaCpp:
             mlock=mlock,
             swa_full=swa_full,
         )
-        _check(self.options)
         self._mixture_wait_s = mixture_wait_s
         self._engine: LlamaEngine | None = None
         self._registers: tuple[str, ...] = ()
@@ -139,14 +144,15 @@ class LlamaCpp:
             raise BackendError("llama-cpp needs a model; name one with 'model:', for example gemma-3-270m")
         hashes, adapters = await offload(_adapters, registers, model)
         self._engine = await offload(LlamaEngine, self.options, _readable(model.gguf), adapters)
+        self._words = LlamaVocabulary(self._engine.post)
         self._registers = tuple(register.name for register in registers)
         self._slots = MixtureSlots(self.options.parallel, wait_s=self._mixture_wait_s)
-        self.capabilities = self.capabilities.model_copy(update={"chat": has_chat_template(model.gguf)})
+        self.capabilities = self.capabilities.model_copy(update={"chat": await offload(has_chat_template, model.gguf)})
         try:
             settings = (await self._engine.get("/props"))["default_generation_settings"]
             self._fits = int(settings["n_ctx"])
             self._vocabulary = int((await self._engine.get("/v1/models"))["data"][0]["meta"]["n_vocab"])
-            return await self._prove(hashes)
+            return await proofs_by_likeliest(self._canary, hashes)
         except BaseException:
             await self.aclose()
             raise
@@ -162,6 +168,7 @@ class LlamaCpp:
         engine = self._opened()
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
         check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
+        check_tools(request, self.capabilities, self.name)
         check_bias(request.sampling.logit_bias, self._vocabulary, self.name)
         scales = self._scales(request.plan)
         prompt = await self._prompt(engine, request)
@@ -170,7 +177,7 @@ class LlamaCpp:
             started = time.perf_counter()
             body = completion(request, prompt, scales, slot)
             events = await stack.enter_async_context(aclosing(engine.stream(body, request.deadline)))
-            reply = LlamaReply(engine, request, scales)
+            reply = LlamaReply(self._words, request, scales, request.deadline)
             async for event in events:
                 chunk = await reply.chunk(event, time.perf_counter() - started)
                 if chunk is not None:
@@ -192,24 +199,23 @@ class LlamaCpp:
         engine = self._opened()
         scales = self._scales(request.plan)
         prompt = await self._prompt(engine, request)
-        pieces = await engine.pieces(reply)
+        pieces = await self._words.pieces(reply, request.deadline)
         self._must_fit(len(prompt) + len(pieces), "prompt and reply have")
         scores: list[TokenScore] = []
         async with AsyncExitStack() as stack:
             slot = await within(request.deadline, stack.enter_async_context(self._slots.slot(scales)))
             for token, text in pieces:
-                body = {**_next_token(prompt, scales, 1), "id_slot": slot, "logit_bias": [[token, _FORCED]]}
-                body["cache_prompt"] = bool(scores)
-                told = _distribution(await engine.post("/completion", body, request.deadline))
-                if int(told["id"]) != token:
-                    raise BackendError(f"llama.cpp scored token {told['id']} where {token} was asked for; report this")
-                scores.append(TokenScore(token=text, logprob=max(float(told["logprob"]), _SMALLEST_LOGPROB)))
+                body = {**forced_token(prompt, token, scales), "id_slot": slot, "cache_prompt": bool(scores)}
+                scores.append(
+                    forced_score(await engine.post("/completion", body, deadline=request.deadline), token, text)
+                )
                 prompt = [*prompt, token]
         return scores
 
     async def count(self, text: str) -> int:
         """Tokens of a text, without any beginning-of-text token."""
-        return len(await self._opened().tokens(text, special=False))
+        self._opened()
+        return len(await self._words.tokens(text, special=False))
 
     async def aclose(self) -> None:
         """End the engine; replies in flight fail. Closing again does nothing."""
@@ -224,25 +230,21 @@ class LlamaCpp:
 
     def _scales(self, plan: Plan) -> tuple[float, ...]:
         """The weight of every open register, in order: llama.cpp takes one that is left out for "as before"."""
-        if plan.mode not in ("exact", "top1", "refuse"):
-            raise MixtureError(f"llama-cpp cannot honour 'mixture: {plan.mode}'; possible: exact, top1, refuse")
-        for name, weight in plan.used.weights.items():
-            if weight > 0 and name not in self._registers:
-                raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, self._registers)}")
+        check_plan(plan, self._registers, self.capabilities.mixtures, self.name)
         return tuple(plan.used.weights.get(name, 0.0) for name in self._registers)
 
     async def _prompt(self, engine: LlamaEngine, request: Request) -> list[int]:
         if (request.prompt is None) == (request.messages is None):
             raise BackendError("a request has a prompt or messages, exactly one of them")
         if request.prompt is not None:
-            tokens = await engine.tokens(request.prompt, special=True, deadline=request.deadline)
+            tokens = await self._words.tokens(request.prompt, special=True, deadline=request.deadline)
         elif not self.capabilities.chat:
             raise BackendError("this model has no chat template, so it takes a prompt, not messages")
         else:
-            messages = [message.model_dump() for message in request.messages or ()]
-            text = (await engine.post("/apply-template", {"messages": messages}, request.deadline))["prompt"]
+            messages = [message.wire() for message in request.messages or ()]
+            text = (await engine.post("/apply-template", {"messages": messages}, deadline=request.deadline))["prompt"]
             body = {"content": text, "add_special": True, "parse_special": True}
-            tokens = (await engine.post("/tokenize", body, request.deadline))["tokens"]
+            tokens = (await engine.post("/tokenize", body, deadline=request.deadline))["tokens"]
         self._must_fit(len(tokens) + 1, "prompt and one token of reply have")
         return tokens
 
@@ -253,32 +255,12 @@ class LlamaCpp:
                 "recall fewer echoes, or shorten the text"
             )
 
-    async def _prove(self, hashes: Mapping[str, str]) -> list[AdapterProof]:
-        """Compare the most probable next tokens of a fixed prompt with each adapter at 1 and with none."""
-        base = await self._canary(None)
-        proofs = []
-        for name in self._registers:
-            told = await self._canary(name)
-            same = told.keys() == base.keys() and all(abs(told[t] - base[t]) < _CANARY_TOLERANCE for t in base)
-            proofs.append(AdapterProof(register_name=name, sha256=hashes[name], zero_effect=same))
-        return proofs
-
     async def _canary(self, register: str | None) -> dict[int, float]:
         engine = self._opened()
         scales = tuple(float(name == register) for name in self._registers)
-        prompt = await engine.tokens(CANARY_PROMPT, special=True)
-        told = _distribution(await engine.post("/completion", _next_token(prompt, scales, _CANARY_TOKENS)))
+        prompt = await self._words.tokens(CANARY_PROMPT, special=True)
+        told = distribution(await engine.post("/completion", next_token(prompt, scales, LIKELIEST)))
         return {int(token["id"]): float(token["logprob"]) for token in told["top_logprobs"]}
-
-
-def _check(options: EngineOptions) -> None:
-    faults = [
-        Fault(key, f"{value} was given; the least is {least}")
-        for key, least in _LEAST.items()
-        if (value := getattr(options, key)) is not None and value < least
-    ]
-    if faults:
-        raise ConfigError(faults, "backend llama-cpp")
 
 
 def _readable(gguf: Path) -> Path:
@@ -302,23 +284,3 @@ def _adapters(registers: Sequence[Register], model: LocalModel) -> tuple[dict[st
 
     hashes = {register.name: adapter_of(register, model).sha256 for register in registers}
     return hashes, [gguf_adapter(register, model) for register in registers]
-
-
-def _next_token(prompt: Sequence[int], scales: Sequence[float], alternatives: int) -> dict[str, Any]:
-    """A request for the distribution of one token."""
-    return {
-        "prompt": list(prompt),
-        "n_predict": 1,
-        "n_probs": alternatives,
-        "temperature": 0.0,
-        "cache_prompt": False,
-        "lora": lora(scales),
-        "response_fields": ["completion_probabilities"],
-    }
-
-
-def _distribution(answer: Mapping[str, Any]) -> dict[str, Any]:
-    told = answer.get("completion_probabilities")
-    if not told:
-        raise BackendError("llama.cpp gave no probabilities for a token; check that the model generates text")
-    return dict(told[0])

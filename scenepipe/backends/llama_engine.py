@@ -10,7 +10,6 @@ one after a streamed reply, and a request sent into that moment is lost.
 from __future__ import annotations
 
 import asyncio
-import codecs
 import importlib
 import json
 import mmap
@@ -135,12 +134,11 @@ class LlamaEngine:
         self._port = int(self.address.rpartition(":")[2])
         self._key = key
         self._closed = False
-        self._pieces: dict[int, str] = {}
         self._sockets: set[socket.socket] = set()
         # The server must end before the interpreter does; a finalizer also runs at exit.
         self._end = weakref.finalize(self, _ending(server, self._sockets))
 
-    async def post(self, path: str, body: Mapping[str, Any], deadline: float | None = None) -> dict[str, Any]:
+    async def post(self, path: str, body: Mapping[str, Any], *, deadline: float | None = None) -> dict[str, Any]:
         """One request, one JSON answer.
 
         Raises:
@@ -200,38 +198,6 @@ class LlamaEngine:
             raise BackendError(
                 f"llama.cpp went away during the request ({type(error).__name__}: {error}); open it again"
             ) from error
-
-    async def tokens(self, text: str, *, special: bool, deadline: float | None = None) -> list[int]:
-        """Token ids of a text; what looks like a control token in it stays text.
-
-        Args:
-            special: put the model's beginning-of-text token in front.
-        """
-        body = {"content": text, "add_special": special, "parse_special": False}
-        ids: list[int] = (await self.post("/tokenize", body, deadline))["tokens"]
-        return ids
-
-    async def pieces(self, text: str) -> list[tuple[int, str]]:
-        """Token ids of a text with their characters; a character cut by a token belongs to the token that ends it."""
-        body = {"content": text, "add_special": False, "parse_special": False, "with_pieces": True}
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        pieces = []
-        for token in (await self.post("/tokenize", body))["tokens"]:
-            piece = token["piece"]
-            raw = piece.encode() if isinstance(piece, str) else bytes(piece)
-            pieces.append((int(token["id"]), decoder.decode(raw)))
-        return pieces
-
-    async def piece(self, token: int) -> str:
-        """Characters of one token id; U+FFFD for bytes that are none alone."""
-        if token not in self._pieces:
-            self._pieces[token] = (await self.post("/detokenize", {"tokens": [token]}))["content"]
-        return self._pieces[token]
-
-    async def text(self, tokens: Sequence[int]) -> str:
-        """Characters of token ids, without one that the last token leaves unfinished."""
-        content: str = (await self.post("/detokenize", {"tokens": list(tokens)}))["content"]
-        return content.rstrip("\ufffd")
 
     async def aclose(self) -> None:
         """End the server; its requests in flight fail."""

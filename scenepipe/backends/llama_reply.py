@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from scenepipe.backends.drawn_tokens import DrawnTokens
-from scenepipe.backends.llama_engine import LlamaEngine
+from scenepipe.backends.drawn_tokens import DrawnTokens, finite
+from scenepipe.backends.json_text import begins_json, is_json
+from scenepipe.backends.llama_vocabulary import LlamaVocabulary
 from scenepipe.contracts import Chunk, DrawnToken, Request
 from scenepipe.errors import BackendError
 from scenepipe.sampling import COMMON, Sampling
@@ -17,12 +17,54 @@ from scenepipe.scene import TokenScore, Usage
 SAMPLING = (*COMMON, "presence_penalty", "frequency_penalty", "logit_bias")
 _FINAL_FIELDS = ["content", "stop", "stop_type", "generation_settings/lora", "tokens_predicted", "tokens_evaluated"]
 _RANDOM_SEED = 2**32 - 1
-_JSON_STARTS = frozenset('{["-0123456789tfn')
+_FORCING_BIAS = 1e6
 
 
 def lora(scales: Sequence[float]) -> list[dict[str, float]]:
     """A mixture as llama.cpp takes it; one that is left out would stay as it was before."""
     return [{"id": number, "scale": scale} for number, scale in enumerate(scales)]
+
+
+def next_token(prompt: Sequence[int], scales: Sequence[float], alternatives: int) -> dict[str, Any]:
+    """A request for the distribution of one token, from the raw logits."""
+    return {
+        "prompt": list(prompt),
+        "n_predict": 1,
+        "n_probs": alternatives,
+        "temperature": 0.0,
+        "cache_prompt": False,
+        "lora": lora(scales),
+        "response_fields": ["completion_probabilities"],
+    }
+
+
+def forced_token(prompt: Sequence[int], token: int, scales: Sequence[float]) -> dict[str, Any]:
+    """A request for the probability of this very token."""
+    return {**next_token(prompt, scales, 1), "logit_bias": [[token, _FORCING_BIAS]]}
+
+
+def distribution(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What `next_token` was answered.
+
+    Raises:
+        BackendError: no probabilities.
+    """
+    told = answer.get("completion_probabilities")
+    if not told:
+        raise BackendError("llama.cpp gave no probabilities for a token; check that the model generates text")
+    return dict(told[0])
+
+
+def forced_score(answer: Mapping[str, Any], token: int, text: str) -> TokenScore:
+    """What `forced_token` was answered.
+
+    Raises:
+        BackendError: another token was scored, or none.
+    """
+    told = distribution(answer)
+    if told["id"] != token:
+        raise BackendError(f"llama.cpp scored token {told['id']} where {token} was asked for; report this")
+    return TokenScore(token=text, logprob=finite(told["logprob"]))
 
 
 def completion(request: Request, prompt: Sequence[int], scales: Sequence[float], slot: int) -> dict[str, Any]:
@@ -84,8 +126,11 @@ class LlamaReply:
     it could have become a stop string. Of a character that several tokens share it tells the last token alone.
     """
 
-    def __init__(self, engine: LlamaEngine, request: Request, scales: Sequence[float]) -> None:
-        self._engine = engine
+    def __init__(
+        self, vocabulary: LlamaVocabulary, request: Request, scales: Sequence[float], until: float | None = None
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._until = until
         self._scales = scales
         self._json_expected = request.json_schema is not None
         self._alternatives = request.logprobs
@@ -116,7 +161,7 @@ class LlamaReply:
     async def _last(self, event: Mapping[str, Any], seconds: float) -> Chunk:
         usage = Usage(prompt_tokens=event["tokens_evaluated"], reply_tokens=event["tokens_predicted"], seconds=seconds)
         reason: Literal["stop", "length"] = "length" if event["stop_type"] == "limit" else "stop"
-        tail = await self._engine.text(self._held) if reason == "length" and self._held else ""
+        tail = await self._vocabulary.text(self._held, self._until) if reason == "length" and self._held else ""
         text = event["content"] + tail
         if event["stop_type"] == "eos":
             self._drawn.forget()
@@ -126,7 +171,10 @@ class LlamaReply:
         """One token's figures. What the server names ``token`` is the text it sends with it, so more or less than it."""
         alternatives = told["top_logprobs"]
         raw = next((each["bytes"] for each in alternatives if each["id"] == told["id"]), None)
-        text = bytes(raw).decode("utf-8", "replace") if raw is not None else await self._engine.piece(told["id"])
+        if raw is not None:
+            text = bytes(raw).decode("utf-8", "replace")
+        else:
+            text = await self._vocabulary.piece(told["id"], self._until)
         if "\ufffd" in text:  # the end of a character whose beginning was never told
             text = content
         top = tuple(
@@ -141,20 +189,10 @@ class LlamaReply:
             raise BackendError(f"llama.cpp spoke with the scales {used} where {list(self._scales)} were asked for")
 
     def _check_json(self, event: Mapping[str, Any]) -> None:
-        fresh = not self._text
         self._text = (self._text + event["content"]).lstrip()
-        if (fresh and self._text and self._text[0] not in _JSON_STARTS) or (
-            event["stop"] and event["stop_type"] != "limit" and not _is_json(self._text)
-        ):
+        ended = event["stop"] and event["stop_type"] != "limit"
+        if not (is_json(self._text) if ended else begins_json(self._text)):
             raise BackendError(
                 f"llama.cpp did not keep to the JSON Schema, the reply begins {self._text[:40]!r}; "
                 "its grammar engine cannot compile this schema: simplify it"
             )
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

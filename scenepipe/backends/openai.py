@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
+from scenepipe.backends.canary import CANARY_PROMPT, CANARY_TOKENS, GREEDY, LIKELIEST, Told, proofs_of, without_effect
 from scenepipe.backends.drawn_tokens import check_logprobs
-from scenepipe.backends.openai_canary import CANARY_PROMPT, CANARY_TOKENS, Told, without_effect
+from scenepipe.backends.llama_vocabulary import LlamaVocabulary
 from scenepipe.backends.openai_errors import ServerError
 from scenepipe.backends.openai_flavours import FLAVOURS, FlavourName
-from scenepipe.backends.openai_found import MANY, Slots, check_options, found_model, places
+from scenepipe.backends.openai_found import MANY, Slots, found_model, option_faults, places
 from scenepipe.backends.openai_http import HttpServer, Patience, base_url, new_id
 from scenepipe.backends.openai_llama import llama_reply, llama_score
 from scenepipe.backends.openai_loaded import LoadedVoices
 from scenepipe.backends.openai_native import OllamaReader, TgiReader, ollama_body, tgi_body
 from scenepipe.backends.openai_reply import ReplyText, understood
-from scenepipe.backends.openai_sse import JsonLines, SseDecoder
+from scenepipe.backends.openai_sse import Decoder, JsonLines, SseDecoder
 from scenepipe.backends.openai_tokens import Tokens, score_at_vllm
-from scenepipe.backends.openai_voices import NamedVoices, ScaledVoices, Voices, check_plan
-from scenepipe.backends.openai_wire import Call, OpenAIReader, chat_body, completions_body
+from scenepipe.backends.openai_voices import NamedVoices, ScaledVoices, Voices
+from scenepipe.backends.openai_wire import Call, OpenAIReader, Reader, chat_body, completions_body
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
-from scenepipe.errors import BackendError
-from scenepipe.mixture import Mixture, Plan
+from scenepipe.errors import BackendError, ConfigError
+from scenepipe.mixture import Mixture, Plan, check_plan
 from scenepipe.models.store import cache_dir
-from scenepipe.sampling import Sampling, check_sampling
+from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
+from scenepipe.tools import check_tools
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
 
-_GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
-_MOST_ALTERNATIVES = 16
-_ASKS: dict[str, tuple[Any, Any, Any]] = {
+_ASKS: dict[str, tuple[Callable[[Call], dict[str, Any]], Callable[[Call], Reader], Callable[[], Decoder]]] = {
     "completions": (completions_body, OpenAIReader, SseDecoder),
     "chat": (chat_body, OpenAIReader, SseDecoder),
     "tgi": (tgi_body, TgiReader, SseDecoder),
@@ -60,7 +61,7 @@ class OpenAI:
         served: the model's name at the server; None where it serves one alone.
         api_key: sent as a bearer token: ``{secret: NAME}``.
         endpoint: ``completions`` sends the prompt as it is, which the registers were trained with; ``chat`` puts it
-            through the server's chat template, takes messages, and tells reasoning apart from the reply.
+            through the server's chat template, takes messages and tools, and tells reasoning and calls apart from the reply.
         adapters: what a register or a mixture (``poet@0.6+logician@0.4``) is called at the server; at llama-server the
             number or the file of a register's adapter.
         composed: folder of composed adapters, for vLLM; the server must see the same path. None: in the cache.
@@ -101,8 +102,10 @@ class OpenAI:
         retries: Annotated[int, Field(ge=0, le=10)] = 2,
         parallel: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
+        faults = range_faults(OpenAI, locals())
         loading = {"composed": composed, "max_rank": max_rank, "max_cpu_loras": max_cpu_loras}
-        check_options(url, flavour, adapters or {}, loading)
+        if faults := faults + option_faults(url, flavour, adapters or {}, loading):
+            raise ConfigError(faults, "backend openai")
         self.flavour = FLAVOURS[flavour]
         self.endpoint = self.flavour.chat if endpoint == "chat" and self.flavour.chat else self.flavour.prompt
         self.name = f"openai ({flavour})"
@@ -128,6 +131,8 @@ class OpenAI:
             sampling=tuple(self.endpoint.sampling),
             logprobs=self.endpoint.logprobs,
             reasoning=self.endpoint.reasoning,
+            tools=self.endpoint.tools is not None,
+            tool_wishes=self.endpoint.tools or (),
             streaming=True,
             seed=self.endpoint.seed,
             stop=True,
@@ -162,6 +167,7 @@ class OpenAI:
     ) -> Sequence[AdapterProof]:
         served = await found_model(server, self.flavour, self._served)
         self._tokens = Tokens(self.flavour.tokenize, server, served, model)
+        self._words = LlamaVocabulary(server.post)
         self._voices = self._make_voices(server, served)
         await self._voices.open(registers, model)
         self._registers = tuple(register.name for register in registers)
@@ -188,18 +194,14 @@ class OpenAI:
                 f"with adapters ({self.flavour.start or 'see its manual'}) and compare 'adapters' and 'flavour', or set "
                 "verify: unverified to go on with receipts that say so"
             )
-        return [
-            AdapterProof(register_name=name, sha256=self._voices.hashes[name], zero_effect=name in dead)
-            for name in self._registers
-            if name in self._voices.hashes
-        ]
+        return proofs_of(self._registers, self._voices.hashes, dead)
 
     async def _ask(self, mixture: Mixture) -> Told:
         """The canary's prompt, answered by a mixture."""
-        most = min(_MOST_ALTERNATIVES, self.endpoint.logprobs) or None
+        most = min(LIKELIEST, self.endpoint.logprobs) or None
         plan = Plan(asked=mixture, used=mixture, mode="refuse")
         request = Request(
-            prompt=CANARY_PROMPT, plan=plan, sampling=_GREEDY, max_tokens=4 if most else CANARY_TOKENS, logprobs=most
+            prompt=CANARY_PROMPT, plan=plan, sampling=GREEDY, max_tokens=4 if most else CANARY_TOKENS, logprobs=most
         )
         chunks = [chunk async for chunk in self.generate(request)]
         drawn = [token for chunk in chunks for token in chunk.logprobs]
@@ -222,7 +224,7 @@ class OpenAI:
         until = self._patience.until(request.deadline)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._slots.held(request.plan.used.id, until, server.place))
-            while True:
+            for again in (True, False):
                 said = False
                 try:
                     async with aclosing(self._reply(server, request, until)) as chunks:
@@ -231,7 +233,7 @@ class OpenAI:
                             yield chunk
                     return
                 except _Unknown as unknown:
-                    if said or not unknown.again:
+                    if said or not (again and unknown.again):
                         raise unknown.error from None
 
     async def _reply(self, server: HttpServer, request: Request, until: float) -> AsyncGenerator[Chunk, None]:
@@ -239,7 +241,7 @@ class OpenAI:
         async with AsyncExitStack() as stack:
             voice = await stack.enter_async_context(self._voices.speaking(request.plan.used, until))
             if self.endpoint.wire == "llama":
-                chunks = llama_reply(server, request, request.prompt or "", voice, until)
+                chunks = llama_reply(server, self._words, request, request.prompt or "", voice, until)
             else:
                 chunks = self._read(server, Call(request, self.flavour, self.endpoint, voice), until)
             try:
@@ -291,6 +293,7 @@ class OpenAI:
             return None
 
     def _check_request(self, request: Request) -> None:
+        check_tools(request, self.capabilities, self.name)
         if (request.prompt is None) == (request.messages is None):
             raise BackendError("a request has a prompt or messages, exactly one of them")
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
@@ -323,7 +326,7 @@ class OpenAI:
             await stack.enter_async_context(self._slots.held(request.plan.used.id, until, server.place))
             voice = await stack.enter_async_context(self._voices.speaking(request.plan.used, until))
             if self.flavour.score == "forced":
-                return await llama_score(server, request.prompt, reply, voice, until)
+                return await llama_score(server, self._words, request.prompt, reply, voice, until)
             return await score_at_vllm(server, self._tokens, voice, request.prompt, reply, until)
 
     async def count(self, text: str) -> int:

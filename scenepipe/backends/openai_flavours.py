@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from scenepipe.tools import ToolWish
+
 FlavourName = Literal[
     "vllm",
     "llama-server",
@@ -44,6 +46,7 @@ class Endpoint:
         stops: most stop strings that it takes; more are watched on this side. None: any number.
         leaves_stop: it leaves the stop string in the text.
         reasoning: it tells reasoning apart from the reply.
+        tools: what may be asked about calls of tools; None: it calls none.
     """
 
     path: str
@@ -56,6 +59,7 @@ class Endpoint:
     stops: int | None = None
     leaves_stop: bool = False
     reasoning: bool = False
+    tools: tuple[ToolWish, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,21 @@ _VLLM = {**_OPENAI, **_same("top_k", "min_p"), "repeat_penalty": "repetition_pen
 _LLAMA = {**_OPENAI, **_same("top_k", "min_p", "repeat_penalty")}
 _LMDEPLOY = {**_same("temperature", "top_p", "top_k", "min_p"), "repeat_penalty": "repetition_penalty"}
 _EFFORT = _same("reasoning_effort")
+_ALL_WISHES: tuple[ToolWish, ...] = ("required", "named", "parallel")
 _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 
 FLAVOURS: Mapping[FlavourName, Flavour] = {
     "vllm": Flavour(
         Endpoint(_COMPLETIONS, "completions", _VLLM, "response_format", logprobs=20),
-        Endpoint(_CHAT, "chat", {**_VLLM, **_EFFORT}, "response_format", logprobs=20, reasoning=True),
+        Endpoint(
+            _CHAT,
+            "chat",
+            {**_VLLM, **_EFFORT},
+            "response_format",
+            logprobs=20,
+            reasoning=True,
+            tools=_ALL_WISHES,
+        ),
         lora="loaded",
         tokenize="vllm",
         score="prompt_logprobs",
@@ -113,7 +126,15 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
     ),
     "llama-server": Flavour(
         Endpoint("/completion", "llama", _LLAMA, "json_schema", logprobs=100),
-        Endpoint(_CHAT, "chat", _LLAMA, "response_format", logprobs=100, reasoning=True),
+        Endpoint(
+            _CHAT,
+            "chat",
+            _LLAMA,
+            "response_format",
+            logprobs=100,
+            reasoning=True,
+            tools=("required", "parallel"),
+        ),
         lora="scales",
         alone="default",
         tokenize="llama",
@@ -123,7 +144,16 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
     ),
     "generic": Flavour(
         Endpoint(_COMPLETIONS, "completions", _OPENAI, logprobs=5, stops=4),
-        Endpoint(_CHAT, "chat", {**_OPENAI, **_EFFORT}, "response_format", logprobs=20, stops=4, reasoning=True),
+        Endpoint(
+            _CHAT,
+            "chat",
+            {**_OPENAI, **_EFFORT},
+            "response_format",
+            logprobs=20,
+            stops=4,
+            reasoning=True,
+            tools=_ALL_WISHES,
+        ),
     ),
     "ollama": Flavour(
         Endpoint(
@@ -135,6 +165,7 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
             {**_same("temperature", "top_p", "presence_penalty", "frequency_penalty"), **_EFFORT},
             "response_format",
             reasoning=True,
+            tools=(),
         ),
         start="ollama serve",
     ),
@@ -159,27 +190,27 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
     ),
     "nim": Flavour(
         Endpoint(_COMPLETIONS, "completions", _OPENAI, "response_format"),
-        Endpoint(_CHAT, "chat", _OPENAI, "response_format"),
+        Endpoint(_CHAT, "chat", _OPENAI, "response_format", tools=_ALL_WISHES),
         convention="{name}",
         start="NIM_PEFT_SOURCE=/loras",
     ),
     "lmdeploy": Flavour(
         Endpoint(_COMPLETIONS, "completions", _LMDEPLOY),
-        Endpoint(_CHAT, "chat", _LMDEPLOY, "response_format", reasoning=True),
+        Endpoint(_CHAT, "chat", _LMDEPLOY, "response_format", reasoning=True, tools=()),
         convention="{name}",
         tokenize="lmdeploy",
         start="lmdeploy serve api_server MODEL --backend pytorch --adapters poet=/registers/poet",
     ),
     "sglang": Flavour(
         Endpoint(_COMPLETIONS, "completions", _VLLM, "response_format"),
-        Endpoint(_CHAT, "chat", {**_VLLM, **_EFFORT}, "response_format", reasoning=True),
+        Endpoint(_CHAT, "chat", {**_VLLM, **_EFFORT}, "response_format", reasoning=True, tools=("required", "named")),
         convention="{served}:{name}",
         top_k_off=-1,
         start="python -m sglang.launch_server --model-path MODEL --enable-lora --lora-paths poet=/registers/poet",
     ),
     "lm-studio": Flavour(
         Endpoint(_COMPLETIONS, "completions", {**_OPENAI, **_same("top_k", "repeat_penalty")}),
-        Endpoint(_CHAT, "chat", {**_OPENAI, **_same("top_k", "repeat_penalty")}, "response_format"),
+        Endpoint(_CHAT, "chat", {**_OPENAI, **_same("top_k", "repeat_penalty")}, "response_format", tools=()),
         start="lms server start",
     ),
     "fastchat": Flavour(
@@ -201,7 +232,7 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
     ),
     "tabbyapi": Flavour(
         Endpoint(_COMPLETIONS, "completions", {**_VLLM}, "json_schema", seed=False),
-        Endpoint(_CHAT, "chat", {**_VLLM}, "json_schema", seed=False),
+        Endpoint(_CHAT, "chat", {**_VLLM}, "json_schema", seed=False, tools=()),
         lora="none",
         alone="default",
         tokenize="tabby",

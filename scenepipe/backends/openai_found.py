@@ -11,26 +11,23 @@ from scenepipe.backends.grouping import MixtureSlots
 from scenepipe.backends.openai_errors import ServerError
 from scenepipe.backends.openai_flavours import FLAVOURS, Flavour
 from scenepipe.backends.openai_http import HttpServer, url_faults
-from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, MixtureError, did_you_mean
+from scenepipe.errors import BackendError, DeadlineError, Fault, MixtureError, did_you_mean
 from scenepipe.mixture import parse
 
 MANY = 32
 """Requests in flight at a server that does not say how many it takes."""
 
 
-def check_options(url: str, flavour: str, adapters: Mapping[str, str], loading: Mapping[str, Any]) -> None:
+def option_faults(url: str, flavour: str, adapters: Mapping[str, str], loading: Mapping[str, Any]) -> list[Fault]:
     """Options that are wrong, or mean nothing for this flavour.
 
     Args:
         loading: options of a server that loads adapters at run time.
-
-    Raises:
-        ConfigError: all of them.
     """
     faults = url_faults(url)
     lora = FLAVOURS[flavour].lora if flavour in FLAVOURS else None  # type: ignore[index]  # checked here
     if lora is None:
-        raise ConfigError([Fault("flavour", did_you_mean(flavour, FLAVOURS))], "backend openai")
+        return [*faults, Fault("flavour", did_you_mean(flavour, FLAVOURS))]
     if lora != "loaded":
         faults += [
             Fault(key, f"only vllm loads adapters, this is {flavour}") for key, value in loading.items() if value
@@ -38,13 +35,18 @@ def check_options(url: str, flavour: str, adapters: Mapping[str, str], loading: 
     if adapters and lora in ("none", "loaded"):
         why = "it has no adapters to choose" if lora == "none" else "adapters are composed and loaded when asked for"
         faults.append(Fault("adapters", f"{flavour}: {why}; leave it out"))
+    return faults + mixture_faults(adapters)
+
+
+def mixture_faults(adapters: Mapping[str, str]) -> list[Fault]:
+    """Keys of ``adapters`` that are no mixture."""
+    faults = []
     for mixture in adapters:
         try:
             parse(mixture)
         except MixtureError as error:
             faults.append(Fault(f"adapters.{mixture}", str(error)))
-    if faults:
-        raise ConfigError(faults, "backend openai")
+    return faults
 
 
 async def found_model(server: HttpServer, flavour: Flavour, served: str | None) -> str:

@@ -84,13 +84,15 @@ class HttpServer:
         """
         return await self._whole("GET", path, None, deadline)
 
-    async def post(self, path: str, body: Mapping[str, Any], *, deadline: float | None = None) -> Any:
+    async def post(
+        self, path: str, body: Mapping[str, Any], *, deadline: float | None = None, request_id: str | None = None
+    ) -> Any:
         """One request, one JSON value; the plain text of an answer that is not JSON (vLLM's adapter endpoints).
 
         Raises:
             ServerError, DeadlineError: as `get`.
         """
-        return await self._whole("POST", path, body, deadline)
+        return await self._whole("POST", path, body, deadline, request_id)
 
     async def stream(
         self,
@@ -123,11 +125,18 @@ class HttpServer:
                     raise
                 await self._pause(trouble, attempt, until)
 
-    async def _whole(self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float | None) -> Any:
+    async def _whole(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        deadline: float | None,
+        request_id: str | None = None,
+    ) -> Any:
         until = self.patience.until(deadline)
         for attempt in range(self.patience.retries + 1):
             try:
-                async with self._opened(method, path, body, until) as answer:
+                async with self._opened(method, path, body, until, request_id) as answer:
                     content = await self._body(answer, until)
                 break
             except PassingError as trouble:

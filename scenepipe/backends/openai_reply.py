@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from scenepipe.backends.drawn_tokens import DrawnTokens
+from scenepipe.backends.json_text import begins_json, is_json
 from scenepipe.backends.openai_errors import ServerError
 from scenepipe.backends.openai_wire import Call, Delta
 from scenepipe.backends.stops import StopText
-from scenepipe.contracts import Chunk
+from scenepipe.contracts import Chunk, Finish
 from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.scene import Usage
-
-_JSON_STARTS = frozenset('{["-0123456789tfn')
 
 
 class ReplyText:
@@ -32,7 +29,8 @@ class ReplyText:
         self._json = call.request.json_schema is not None
         self._place = place
         self._drawn = DrawnTokens()
-        self._finish: Literal["stop", "length"] | None = None
+        self._finish: Finish | None = None
+        self._calls = False
         self.text = ""
         self.pieces = 0
         self.prompt_tokens: int | None = None
@@ -53,9 +51,10 @@ class ReplyText:
         self._check_start()
         for token in delta.logprobs:
             self._drawn.add(token)
-        if not (text or delta.reasoning):
+        self._calls |= bool(delta.calls)
+        if not (text or delta.reasoning or delta.calls):
             return None
-        return Chunk(text=text, reasoning=delta.reasoning, logprobs=self._drawn.said(text))
+        return Chunk(text=text, reasoning=delta.reasoning, logprobs=self._drawn.said(text), tool_calls=delta.calls)
 
     def finished(self, usage: Usage) -> Chunk:
         """The last chunk.
@@ -69,15 +68,16 @@ class ReplyText:
             raise BackendError(
                 f"{self._place}: it broke the reply off in the middle, after {len(self.text)} characters; look into its log"
             )
+        if self._finish != "length":  # of a call that was asked for by name, OpenAI says "stop"
+            self._finish = "tool_calls" if self._calls else "stop"
         rest = self._watch.rest()
         self.text += rest
-        if self._json and self._finish == "stop" and not _is_json(self.text):
+        if self._json and self._finish == "stop" and not is_json(self.text):
             raise self._no_schema()
         return Chunk(text=rest, logprobs=self._drawn.said(rest), finish_reason=self._finish, usage=usage)
 
     def _check_start(self) -> None:
-        begun = self.text.lstrip()
-        if self._json and begun and begun[0] not in _JSON_STARTS:
+        if self._json and not begins_json(self.text):
             raise self._no_schema()
 
     def _no_schema(self) -> BackendError:
@@ -103,11 +103,3 @@ def understood(told: str) -> Iterator[None]:
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         words = f"{type(error).__name__}: {error}"
         raise BackendError(f"{told}: an event is not of its kind ({words}); is 'flavour' right?") from error
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from scenepipe.backends.drawn_tokens import finite
 from scenepipe.backends.openai_http import HttpServer
 from scenepipe.backends.openai_wire import Voice
 from scenepipe.contracts import offload
@@ -17,7 +17,7 @@ from scenepipe.scene import TokenScore
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
 
-SMALLEST_LOGPROB = math.log(2.0**-149)
+_AT_ONCE = 16
 
 
 class Tokens:
@@ -68,7 +68,9 @@ class Tokens:
     async def texts(self, ids: Sequence[int], before: Sequence[int], deadline: float | None = None) -> list[str]:
         """What each token adds to the text after ``before``, at a vLLM server; a cut character belongs to its last token."""
         ends = [[*before, *ids[:end]] for end in range(len(ids) + 1)]
-        told = await asyncio.gather(*(self._text(each, deadline) for each in ends))
+        told: list[str] = []
+        for at in range(0, len(ends), _AT_ONCE):
+            told += await asyncio.gather(*(self._text(each, deadline) for each in ends[at : at + _AT_ONCE]))
         whole = [text.rstrip("\ufffd") for text in told[:-1]] + [told[-1]]
         return [after[len(first) :] for first, after in itertools.pairwise(whole)]
 
@@ -94,13 +96,7 @@ async def score_at_vllm(
         raise BackendError(f"{server.place}: it told no probabilities of the prompt; is 'flavour' right?")
     texts = await tokens.texts(ids, before[-1:], deadline)
     found = [each[str(token)]["logprob"] for token, each in zip(ids, told[len(before) :], strict=True)]
-    return [_score(text, logprob) for text, logprob in zip(texts, found, strict=True)]
-
-
-def _score(text: str, logprob: Any) -> TokenScore:
-    return TokenScore(
-        token=text, logprob=SMALLEST_LOGPROB if logprob is None else max(float(logprob), SMALLEST_LOGPROB)
-    )
+    return [TokenScore(token=text, logprob=finite(logprob)) for text, logprob in zip(texts, found, strict=True)]
 
 
 _QUESTIONS: Mapping[str, Callable[[str, str], tuple[str, dict[str, Any]]]] = {

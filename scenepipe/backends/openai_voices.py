@@ -11,8 +11,8 @@ from scenepipe.backends.openai_flavours import Flavour
 from scenepipe.backends.openai_http import HttpServer
 from scenepipe.backends.openai_wire import Voice
 from scenepipe.contracts import offload
-from scenepipe.errors import BackendError, MixtureError, RegisterError, did_you_mean
-from scenepipe.mixture import Mixture, MixtureMode, Plan, of, parse
+from scenepipe.errors import BackendError, MixtureError, RegisterError
+from scenepipe.mixture import Mixture, MixtureMode, of, parse
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
@@ -45,20 +45,6 @@ class Voices(Protocol):
         ...
 
     async def aclose(self) -> None: ...
-
-
-def check_plan(plan: Plan, registers: Sequence[str], modes: Sequence[MixtureMode], engine: str) -> None:
-    """Refuse a plan that this server cannot honour; the base alone needs nothing.
-
-    Raises:
-        MixtureError: a register that is not open, or a mode that the server has not.
-    """
-    possible = (*modes, "top1", "refuse")
-    if plan.used.weights and plan.mode not in possible:
-        raise MixtureError(f"{engine} cannot honour 'mixture: {plan.mode}'; possible: {', '.join(possible)}")
-    for name, weight in plan.used.weights.items():
-        if weight > 0 and name not in registers:
-            raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, registers)}")
 
 
 def local_adapters(registers: Sequence[Register], model: LocalModel | None) -> dict[str, tuple[Path, str]]:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from scenepipe.backends.llama_reply import lora
+from scenepipe.backends.openai_calls import CallReader, tools_body
 from scenepipe.backends.openai_flavours import Endpoint, Flavour
-from scenepipe.contracts import DrawnToken, Request
+from scenepipe.contracts import DrawnToken, Finish, Request
 from scenepipe.errors import BackendError
 from scenepipe.sampling import COMMON
 from scenepipe.scene import TokenScore
+from scenepipe.tools import ToolCallPiece
 
 SMALLEST_LOGPROB = -9999.0
-_FINISH: Mapping[str, Literal["stop", "length"]] = {
+_FINISH: Mapping[str, Finish] = {
     "stop": "stop",
     "eos": "stop",
     "eos_token": "stop",
@@ -28,6 +30,7 @@ _FINISH: Mapping[str, Literal["stop", "length"]] = {
     "length": "length",
     "limit": "length",
     "max_tokens": "length",
+    "tool_calls": "tool_calls",
 }
 
 
@@ -63,7 +66,8 @@ class Delta:
     text: str = ""
     reasoning: str = ""
     logprobs: tuple[DrawnToken, ...] = ()
-    finish: Literal["stop", "length"] | None = None
+    calls: tuple[ToolCallPiece, ...] = ()
+    finish: Finish | None = None
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
     last: bool = False
@@ -91,11 +95,13 @@ def chat_body(call: Call) -> dict[str, Any]:
     request = call.request
     messages = [{"role": "user", "content": request.prompt}] if request.messages is None else None
     body: dict[str, Any] = {
-        "messages": messages or [message.model_dump() for message in request.messages or ()],
+        "messages": messages or [message.wire() for message in request.messages or ()],
         **_shared(call),
     }
     if request.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": request.logprobs}
+    if request.tools is not None:
+        body |= tools_body(request.tools, call.endpoint.tools or ())
     return body
 
 
@@ -158,6 +164,7 @@ class OpenAIReader:
     def __init__(self, call: Call) -> None:
         self._most = call.request.logprobs or 0
         self._model = call.voice.model if call.flavour.names_model else None
+        self._calls = CallReader()
 
     def read(self, event: Mapping[str, Any]) -> Delta:
         self._check_model(event.get("model"))
@@ -166,11 +173,12 @@ class OpenAIReader:
         if not choices:
             return Delta(prompt_tokens=prompt_tokens, reply_tokens=reply_tokens)
         choice = choices[0]
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta") or choice.get("message") or {}
         return Delta(
             text=choice.get("text") or delta.get("content") or "",
             reasoning=delta.get("reasoning_content") or delta.get("reasoning") or "",
             logprobs=self._logprobs(choice.get("logprobs"), choice.get("text") or delta.get("content") or ""),
+            calls=self._calls.read(delta.get("tool_calls") or ()),
             finish=finish_of(choice.get("finish_reason")),
             prompt_tokens=prompt_tokens,
             reply_tokens=reply_tokens,
@@ -218,7 +226,7 @@ def _aligned(tokens: list[str], text: str) -> list[str]:
     return [token.replace("\ufffd", "") for token in tokens]
 
 
-def finish_of(reason: Any) -> Literal["stop", "length"] | None:
+def finish_of(reason: Any) -> Finish | None:
     """Why a reply ended, in our words.
 
     Raises:

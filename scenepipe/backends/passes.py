@@ -5,7 +5,7 @@ Importing this module imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,15 +45,16 @@ class Passes:
         model: a causal language model of Transformers, in evaluation mode.
         bank: the registers beside it.
         slots: rows that have a place in the cache.
+        fits: tokens of one row.
     """
 
-    def __init__(self, model: Any, bank: RegisterBank, slots: int) -> None:
+    def __init__(self, model: Any, bank: RegisterBank, slots: int, fits: int) -> None:
         self._model = model
         self._bank = bank
         self._config = model.config.get_text_config()
         self._device = input_device(model)
         self._dtype = model.get_input_embeddings().weight.dtype
-        self._cache = SlotCache(self._config.num_hidden_layers, slots)
+        self._cache = SlotCache(self._config.num_hidden_layers, slots, fits)
 
     def read(self, rows: Sequence[Cached], first: int, limit: int) -> torch.Tensor:
         """Read up to ``limit`` more prompt tokens of each row into the slots from ``first`` on.
@@ -101,20 +102,27 @@ class Passes:
         logits: torch.Tensor = output.logits[:, -1]
         return logits
 
-    def score(self, prompt: Sequence[int], reply: Sequence[int], weights: Sequence[float]) -> list[float]:
+    def score(
+        self, prompt: Sequence[int], reply: Sequence[int], weights: Sequence[float], limit: int
+    ) -> Generator[None, None, list[float]]:
         """Natural-log probability of each token of ``reply`` after ``prompt``, by Transformers' own cache and masks.
 
-        Logits are made for 128 tokens at a time: a vocabulary of 262,144 takes 1 MB of them for each.
+        Stops after each pass of up to ``limit`` tokens. Logits are made for 128 tokens at a time: a vocabulary of
+        262,144 takes 1 MB of them for each.
         """
-        cache, before, scores = DynamicCache(config=self._config), list(prompt), []
-        for start in range(0, len(reply), _SCORED_AT_ONCE):
-            target = list(reply[start : start + _SCORED_AT_ONCE])
-            ids = torch.tensor([before + target[:-1]], device=self._device)
+        cache, scores, start = DynamicCache(config=self._config), list[float](), 0
+        ids, first = [*prompt, *reply[:-1]] if reply else [], len(prompt) - 1
+        while start < len(ids):
+            told_from = max(start, first)
+            end = min(start + limit, told_from + _SCORED_AT_ONCE, len(ids))
+            part = torch.tensor([ids[start:end]], device=self._device)
             with self._bank.mixing(torch.tensor([list(weights)])):
-                logits = self._model(input_ids=ids, past_key_values=cache, logits_to_keep=len(target)).logits[0]
-            told = logits[-len(target) :].float().log_softmax(-1).cpu()
-            scores += told.gather(1, torch.tensor(target).unsqueeze(1))[:, 0].tolist()
-            before = target[-1:]
+                output = self._model(input_ids=part, past_key_values=cache, logits_to_keep=max(1, end - told_from))
+            if targets := reply[told_from - first : max(0, end - first)]:
+                told = output.logits[0, -len(targets) :].float().log_softmax(-1)
+                scores += told.gather(1, torch.tensor(targets, device=told.device).unsqueeze(1))[:, 0].tolist()
+            start = end
+            yield
         return scores
 
     def next_logprobs(self, prompt: Sequence[int], weights: Sequence[float]) -> torch.Tensor:

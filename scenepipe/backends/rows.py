@@ -53,7 +53,7 @@ class Row(Cached):
     started: float = 0.0
     dropped: bool = False
     finished: bool = False
-    _allowed: torch.Tensor | None = field(default=None, init=False)
+    _forbidden: torch.Tensor | None = field(default=None, init=False)
     _raw: torch.Tensor | None = field(default=None, init=False)
     _drawn: DrawnTokens = field(default_factory=DrawnTokens, init=False)
 
@@ -68,13 +68,13 @@ class Row(Cached):
             BackendError: the grammar engine gave up.
         """
         if self.logprobs is not None:
-            self._raw = logits.float().log_softmax(-1).cpu()
+            self._raw = logits.float().log_softmax(-1)
         if self.grammar is not None:
-            self._allowed = torch.from_numpy(self.grammar.allowed())
+            self._forbidden = torch.from_numpy(self.grammar.forbidden())
 
-    def allowed(self) -> torch.Tensor | None:
-        """What may follow, as `look` saw it; None without a grammar."""
-        return self._allowed
+    def forbidden(self) -> torch.Tensor | None:
+        """What may not follow, as `look` saw it; None without a grammar."""
+        return self._forbidden
 
     def take(self, token: int) -> Chunk | None:
         """Add the token that was drawn; returns what is to be said, if anything."""

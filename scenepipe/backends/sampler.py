@@ -20,7 +20,7 @@ _SHORTLIST = 512
 
 
 class Drawn(Protocol):
-    """What is drawn for: settings, random numbers, the tokens so far, and what a grammar allows (None: everything)."""
+    """What is drawn for: settings, random numbers, the tokens so far, and what a grammar forbids (None: nothing)."""
 
     sampling: Sampling
     random: torch.Generator
@@ -28,7 +28,7 @@ class Drawn(Protocol):
 
     def recent(self, count: int) -> Sequence[int]: ...
 
-    def allowed(self) -> torch.Tensor | None: ...
+    def forbidden(self) -> torch.Tensor | None: ...
 
 
 def draw(logits: torch.Tensor, rows: Sequence[Drawn]) -> list[int]:
@@ -41,9 +41,9 @@ def draw(logits: torch.Tensor, rows: Sequence[Drawn]) -> list[int]:
         _add_bias(values, row.sampling.logit_bias)
         _penalise(values, row)
         _penalise_said(values, row)
-        if (allowed := row.allowed()) is not None:
-            values[: len(allowed)].masked_fill_(~allowed.to(values.device), float("-inf"))
-            values[len(allowed) :] = float("-inf")
+        if (forbidden := row.forbidden()) is not None:
+            values[: len(forbidden)].masked_fill_(forbidden.to(values.device), float("-inf"))
+            values[len(forbidden) :] = float("-inf")
     tokens = [0] * len(rows)
     for kind, members in _groups(rows).items():
         chosen = logits if len(members) == len(rows) else logits[members]

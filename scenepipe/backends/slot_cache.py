@@ -36,7 +36,7 @@ class Place:
 
     Args:
         positions: int64 of shape [rows, width]: each token's position in its row, 0 for padding.
-        lengths: the rows' lengths after the pass; ``longest`` is the greatest of them.
+        longest: the greatest length of a row after the pass.
     """
 
     first: int
@@ -64,10 +64,11 @@ class SlotCache(Cache):  # type: ignore[misc]
     Args:
         layers: how many layers the model has.
         slots: rows that fit.
+        fits: tokens of one row.
     """
 
-    def __init__(self, layers: int, slots: int) -> None:
-        super().__init__(layers=[_SlotLayer(slots) for _ in range(layers)])
+    def __init__(self, layers: int, slots: int, fits: int) -> None:
+        super().__init__(layers=[_SlotLayer(slots, fits) for _ in range(layers)])
 
     def put(self, place: Place) -> None:
         """The next pass is for these rows."""
@@ -94,13 +95,16 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     is_sliding = False
     is_compileable = False
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, fits: int) -> None:
         super().__init__()
         self._slots = slots
+        self._fits = fits
         self.place: Place | None = None
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.keys, self.values = (self._empty(states, _FIRST_LENGTH) for states in (key_states, value_states))
+        self.keys, self.values = (
+            self._empty(states, min(_FIRST_LENGTH, self._fits)) for states in (key_states, value_states)
+        )
         self.is_initialized = True
 
     def update(
@@ -118,7 +122,8 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return keys, values
 
     def _empty(self, like: torch.Tensor, length: int) -> torch.Tensor:
-        """Zeros: what is masked still meets a weight of 0 in attention, and 0 times a stray NaN is NaN."""
+        """Room for states of shape [rows, heads, width, size]. Zeros: what is masked still meets a weight of 0 in
+        attention, and 0 times a stray NaN is NaN."""
         return torch.zeros((self._slots, length, like.shape[1], like.shape[3]), dtype=like.dtype, device=like.device)
 
     def _grow(self, length: int) -> None:
@@ -127,7 +132,7 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             return
         for name in ("keys", "values"):
             old = getattr(self, name)
-            new = torch.zeros((old.shape[0], max(length, 2 * have), *old.shape[2:]), dtype=old.dtype, device=old.device)
+            new = self._empty(old.transpose(1, 2), max(length, min(2 * have, self._fits)))
             new[:, :have] = old
             setattr(self, name, new)
 

@@ -1,4 +1,4 @@
-"""Stop strings watched on this side, for servers that say them, or take only a few of them."""
+"""Stop strings watched on this side: by engines that make the text here, and for servers that say or drop some."""
 
 from __future__ import annotations
 

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from scenepipe.backends import json_grammar
+from scenepipe.backends.canary import CANARY_PROMPT
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
-from scenepipe.backends.llama_cpp import CANARY_PROMPT
 from scenepipe.backends.llama_engine import within
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.backends.quantization import Quantization
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
-from scenepipe.errors import BackendError, ConfigError, Fault, MixtureError, did_you_mean
-from scenepipe.mixture import Plan
+from scenepipe.errors import BackendError, ConfigError, Fault
+from scenepipe.mixture import Plan, check_plan
 from scenepipe.sampling import COMMON, check_sampling
 from scenepipe.scene import TokenScore
+from scenepipe.tools import check_tools
 
 if TYPE_CHECKING:
     from scenepipe.backends.transformers_engine import TransformersEngine
     from scenepipe.models.adapter import Adapter
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
-
-_LEAST = {"context": 64, "parallel": 1, "threads": 1, "max_batch_tokens": 16}
 
 
 class Transformers:
@@ -84,6 +83,7 @@ class Transformers:
         attention: Literal["auto", "sdpa", "eager"] = "auto",
         threads: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
+        faults = range_faults(Transformers, locals())
         self.context = context
         self.parallel = parallel
         self.max_batch_tokens = max_batch_tokens
@@ -96,7 +96,8 @@ class Transformers:
         self.quantization = quantization
         self.attention = attention
         self.threads = threads
-        _check(self)
+        if faults := faults + _meaningless(self):
+            raise ConfigError(faults, "backend transformers")
         self._engine: TransformersEngine | None = None
         self._registers: tuple[str, ...] = ()
         self.capabilities = Capabilities(
@@ -125,7 +126,6 @@ class Transformers:
             raise BackendError("transformers needs a model; name one with 'model:', for example gemma-3-270m")
         adapters = await offload(_adapters, registers, model)
         engine = await offload(self._start, model, adapters)
-        weakref.finalize(self, engine.close)  # also at exit, before the interpreter takes its threads away
         try:
             zero = await asyncio.wrap_future(engine.prove(CANARY_PROMPT))
         except BaseException:
@@ -149,6 +149,7 @@ class Transformers:
         engine = self._opened()
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
         check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
+        check_tools(request, self.capabilities, self.name)
         check_bias(request.sampling.logit_bias, engine.vocabulary, self.name)
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompts.of, request)
@@ -171,7 +172,7 @@ class Transformers:
     async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
         """Natural-log probability of each token of ``reply`` after the request's prompt, under its mixture.
 
-        From the raw logits, before any sampling; one pass for every 128 tokens.
+        From the raw logits, before any sampling; one pass for every 128 tokens, between two steps of those that speak.
 
         Raises:
             BackendError, MixtureError, DeadlineError: as `generate`.
@@ -179,11 +180,12 @@ class Transformers:
         engine = self._opened()
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompts.of, request)
-        return await within(request.deadline, asyncio.wrap_future(engine.score(prompt, reply, weights)))
+        pieces = await offload(engine.prompts.pieces, reply)
+        return await within(request.deadline, asyncio.wrap_future(engine.score(prompt, pieces, weights)))
 
     async def count(self, text: str) -> int:
         """Tokens of a text, without any beginning-of-text token."""
-        return len(self._opened().prompts.tokens(text))
+        return len(await offload(self._opened().prompts.tokens, text))
 
     async def aclose(self) -> None:
         """End the engine; replies in flight fail. Closing again does nothing."""
@@ -221,28 +223,18 @@ class Transformers:
 
     def _weights(self, plan: Plan) -> tuple[float, ...]:
         """The weight of every open register, in order."""
-        if plan.mode not in ("exact", "top1", "refuse"):
-            raise MixtureError(f"transformers cannot honour 'mixture: {plan.mode}'; possible: exact, top1, refuse")
-        for name, weight in plan.used.weights.items():
-            if weight > 0 and name not in self._registers:
-                raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, self._registers)}")
+        check_plan(plan, self._registers, self.capabilities.mixtures, self.name)
         return tuple(plan.used.weights.get(name, 0.0) for name in self._registers)
 
 
-def _check(backend: Transformers) -> None:
-    faults = [
-        Fault(key, f"{value} was given; the least is {least}")
-        for key, least in _LEAST.items()
-        if (value := getattr(backend, key)) is not None and value < least
+def _meaningless(backend: Transformers) -> list[Fault]:
+    if backend.device_map is not None:
+        return []
+    return [
+        Fault(key, "it is for device_map, which was not given; set device_map: auto, or leave it out")
+        for key in ("max_memory", "offload_folder")
+        if getattr(backend, key) is not None
     ]
-    if backend.device_map is None:
-        faults += [
-            Fault(key, "it is for device_map, which was not given; set device_map: auto, or leave it out")
-            for key in ("max_memory", "offload_folder")
-            if getattr(backend, key) is not None
-        ]
-    if faults:
-        raise ConfigError(faults, "backend transformers")
 
 
 def _adapters(registers: Sequence[Register], model: LocalModel) -> dict[str, Adapter]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 
 from scenepipe.backends.bank import RegisterBank
 from scenepipe.backends.batcher import Batcher
+from scenepipe.backends.canary import LIKELIEST, TOLERANCE
 from scenepipe.backends.json_grammar import Grammar, Grammars
 from scenepipe.backends.passes import Passes
 from scenepipe.backends.row_text import RowText
@@ -26,8 +28,6 @@ from scenepipe.errors import BackendError
 from scenepipe.models.adapter import Adapter
 from scenepipe.scene import TokenScore
 
-_CANARY_TOKENS = 16
-_CANARY_TOLERANCE = 1e-5
 _SELF_CHECK = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 _SELF_CHECK_TEXTS = ("A step.", "Scene: one step in the silence, and then another")
 _CHECKED_ROWS = 2
@@ -61,16 +61,18 @@ class TransformersEngine:
         fits = min(context, getattr(config, "max_position_embeddings", None) or context)
         self.prompts = TokenPrompts(base.tokenizer, fits=fits, end=min(base.ends, default=None))
         self.vocabulary = int(config.vocab_size)
+        self._at_once = max_batch_tokens
         self._grammars: Grammars | None = None
         self._grammars_lock = threading.Lock()
         self._bank = RegisterBank(base.model, adapters, dtype=base.dtype)
-        self._passes = Passes(base.model, self._bank, max(parallel, _CHECKED_ROWS))
+        self._passes = Passes(base.model, self._bank, max(parallel, _CHECKED_ROWS), fits)
         self._batcher = Batcher(self._passes, parallel=parallel, max_batch_tokens=max_batch_tokens, threads=threads)
+        # The loop's thread holds the model: it must end with the engine, and before the interpreter takes threads away.
+        self._end = weakref.finalize(self, _ended, self._batcher, self._bank)
 
     def close(self) -> None:
-        """End the loop and take the bank off the model."""
-        self._batcher.close()
-        self._bank.remove()
+        """End the loop and take the bank off the model. Closing again does nothing."""
+        self._end()
 
     # --- replies -----------------------------------------------------------------------------------------------------
 
@@ -106,21 +108,24 @@ class TransformersEngine:
         """Let a row join the batch."""
         self._batcher.submit(row)
 
-    def score(self, prompt: Sequence[int], reply: str, weights: Sequence[float]) -> Future[list[TokenScore]]:
+    def score(
+        self, prompt: Sequence[int], reply: Sequence[tuple[int, str]], weights: Sequence[float]
+    ) -> Future[list[TokenScore]]:
         """Natural-log probability of each token of a reply.
+
+        Args:
+            reply: its tokens with their texts.
 
         Raises:
             BackendError: prompt and reply do not fit the context.
         """
-        told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        texts = _pieces(reply, [end for _, end in told.offset_mapping])
-        self.prompts.must_fit(len(prompt) + len(texts), "prompt and reply have")
+        self.prompts.must_fit(len(prompt) + len(reply), "prompt and reply have")
 
-        def scored() -> list[TokenScore]:
-            logprobs = self._passes.score(prompt, told.input_ids, weights)
-            return [TokenScore(token=text, logprob=value) for text, value in zip(texts, logprobs, strict=True)]
+        def scored() -> Generator[None, None, list[TokenScore]]:
+            logprobs = yield from self._passes.score(prompt, [token for token, _ in reply], weights, self._at_once)
+            return [TokenScore(token=text, logprob=value) for (_, text), value in zip(reply, logprobs, strict=True)]
 
-        return self._batcher.call(scored)
+        return self._batcher.call(scored())
 
     # --- proofs ------------------------------------------------------------------------------------------------------
 
@@ -132,16 +137,17 @@ class TransformersEngine:
         """
         ids = self.prompts.tokens(prompt, special=True)
 
-        def proven() -> list[bool]:
+        def proven() -> Generator[None, None, list[bool]]:
             self._check_batch()
             count = len(self._bank.names)
+            yield
             base = self._passes.next_logprobs(ids, [0.0] * count)
-            likely = base.topk(min(_CANARY_TOKENS, len(base))).indices
+            likely = base.topk(min(LIKELIEST, len(base))).indices
             alone = [[float(i == j) for j in range(count)] for i in range(count)]
             told = [self._passes.next_logprobs(ids, weights) for weights in alone]
-            return [bool((each - base)[likely].abs().max() < _CANARY_TOLERANCE) for each in told]
+            return [bool((each - base)[likely].abs().max() < TOLERANCE) for each in told]
 
-        return self._batcher.call(proven)
+        return self._batcher.call(proven())
 
     def _check_batch(self) -> None:
         """Two rows of different lengths in one batch, against each alone in Transformers' own way."""
@@ -155,11 +161,6 @@ class TransformersEngine:
             )
 
 
-def _pieces(text: str, ends: Sequence[int]) -> list[str]:
-    """A text cut at token ends; a character that several tokens share belongs to the last of them."""
-    pieces, start = [], 0
-    for number, end in enumerate(ends):
-        shared = number + 1 < len(ends) and ends[number + 1] == end
-        pieces.append("" if shared else text[start:end])
-        start = start if shared else end
-    return pieces
+def _ended(batcher: Batcher, bank: RegisterBank) -> None:
+    batcher.close()
+    bank.remove()

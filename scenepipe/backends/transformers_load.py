@@ -6,7 +6,6 @@ Importing this module imports torch and transformers.
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,12 @@ import transformers
 
 from scenepipe.backends.passes import named
 from scenepipe.backends.quantization import Gguf, checkpoint_packages, packages_of, require
+from scenepipe.backends.same_model import TURN_ENDS, check_sizes, check_vocabulary
 from scenepipe.backends.slot_cache import KINDS, layer_kinds
+from scenepipe.backends.token_prompts import token_names
 from scenepipe.errors import BackendError, MissingExtraError, ScenepipeError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.models.dequantise import safetensors_of
-from scenepipe.models.gguf_header import read_header
-from scenepipe.models.vocabulary import facts
-
-_TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|endoftext|>")
-_SAME_VOCABULARY = 0.01
-"""Share of tokens whose names may differ: converters rename unused and control tokens."""
 
 
 @dataclass(frozen=True)
@@ -176,28 +171,23 @@ def _ends(base: Any, tokenizer: Any) -> frozenset[int]:
     told = base.generation_config.eos_token_id
     ends = {*(told if isinstance(told, list) else [told]), tokenizer.eos_token_id}
     vocabulary = tokenizer.backend_tokenizer
-    ends |= {vocabulary.token_to_id(name) for name in _TURN_ENDS}
+    ends |= {vocabulary.token_to_id(name) for name in TURN_ENDS}
     return frozenset(int(end) for end in ends if end is not None)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice on standard error, and nothing is asked of a hub."""
+    """No progress bars and no advice on standard error."""
     log = transformers.utils.logging
-    before, bars, offline = log.get_verbosity(), log.is_progress_bar_enabled(), os.environ.get("HF_HUB_OFFLINE")
+    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
     log.disable_progress_bar()
-    os.environ["HF_HUB_OFFLINE"] = "1"
     try:
         yield
     finally:
         log.set_verbosity(before)
         if bars:
             log.enable_progress_bar()
-        if offline is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = offline
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -222,13 +212,7 @@ def _check_config(config: Any, model: LocalModel, context: int) -> None:
             f"'{config.model_type}' has layers of kind {', '.join(sorted(foreign))}, whose state is not keys and "
             f"values; possible: {', '.join(sorted(KINDS))}; use another backend for this model"
         )
-    known = facts(model)
-    for name, have, needed in (
-        ("layers", config.num_hidden_layers, known.blocks),
-        ("values a token", config.hidden_size, known.embedding),
-    ):
-        if have != needed:
-            raise BackendError(f"the weights have {have} {name} and '{model.id}' has {needed}: another base model")
+    check_sizes(model, layers=config.num_hidden_layers, hidden=config.hidden_size)
     rope = getattr(config, "rope_parameters", None) or {}
     limit = rope.get("original_max_position_embeddings", getattr(config, "original_max_position_embeddings", None))
     if rope.get("rope_type") in ("dynamic", "longrope") and limit and context > limit:
@@ -244,16 +228,8 @@ def _check_tokenizer(tokenizer: Any, model: LocalModel, options: LoadOptions) ->
         raise BackendError(
             f"{type(tokenizer).__name__} does not run on 'tokenizers'; use another backend for this model"
         )
-    if options.weights is None:
-        return
-    wanted = [piece.decode("utf-8", "replace") for piece in read_header(model.gguf).metadata["tokenizer.ggml.tokens"]]
-    have = tokenizer.convert_ids_to_tokens(list(range(min(len(wanted), len(tokenizer)))))
-    other = sum(a != b for a, b in zip(wanted, have, strict=False)) + abs(len(wanted) - len(have))
-    if other > _SAME_VOCABULARY * len(wanted):
-        raise BackendError(
-            f"weights: {other} of {len(wanted)} tokens are not those of '{model.id}': another tokenizer, so another "
-            "base model"
-        )
+    if options.weights is not None:
+        check_vocabulary(model, lambda count: token_names(tokenizer, count))
 
 
 def _check_loaded(base: Any, told: Mapping[str, Any], options: LoadOptions) -> None:

@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
-from scenepipe.backends.openai_canary import CANARY_PROMPT, CANARY_TOKENS, Told, without_effect
+from scenepipe.backends.canary import CANARY_PROMPT, CANARY_TOKENS, GREEDY, Told, proofs_of, without_effect
 from scenepipe.backends.openai_flavours import Endpoint, Flavour
+from scenepipe.backends.openai_found import mixture_faults
 from scenepipe.backends.openai_http import HttpServer, Patience, base_url, new_id, url_faults
 from scenepipe.backends.openai_reply import ReplyText, understood
 from scenepipe.backends.openai_tokens import Tokens
-from scenepipe.backends.openai_voices import NamedVoices, check_plan
+from scenepipe.backends.openai_voices import NamedVoices
 from scenepipe.backends.openai_wire import Call, Delta, finish_of, sampling_body
+from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
-from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, MixtureError
-from scenepipe.mixture import Mixture, Plan, parse
-from scenepipe.sampling import Sampling, check_sampling
+from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault
+from scenepipe.mixture import Mixture, Plan, check_plan
+from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
+from scenepipe.tools import check_tools
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
 
-_GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
 _HONOURED = {
     **{name: name for name in ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty")},
     "repeat_penalty": "repetition_penalty",
@@ -83,7 +85,8 @@ class Triton:
         retries: Annotated[int, Field(ge=0, le=10)] = 2,
         parallel: Annotated[int, Field(ge=1)] = 32,
     ) -> None:
-        _check(url, served, adapters or {})
+        if faults := range_faults(Triton, locals()) + _option_faults(url, served, adapters or {}):
+            raise ConfigError(faults, "backend triton")
         self._url = base_url(url)
         self._served = served
         self._adapters = dict(adapters or {})
@@ -171,11 +174,11 @@ class Triton:
     def _events(self, server: HttpServer, call: Call, until: float, request_id: str) -> AsyncGenerator[Any, None]:
         if self.capabilities.streaming:
             return server.stream(self._endpoint.path, generate_body(call), deadline=until, request_id=request_id)
-        return self._whole(server, call, until)
+        return self._whole(server, call, until, request_id)
 
-    async def _whole(self, server: HttpServer, call: Call, until: float) -> AsyncGenerator[Any, None]:
-        path = self._endpoint.path.removesuffix("_stream")
-        yield await server.post(path, {**generate_body(call), "stream": False}, deadline=until)
+    async def _whole(self, server: HttpServer, call: Call, until: float, request_id: str) -> AsyncGenerator[Any, None]:
+        path, body = self._endpoint.path.removesuffix("_stream"), {**generate_body(call), "stream": False}
+        yield await server.post(path, body, deadline=until, request_id=request_id)
 
     async def _prove(self, server: HttpServer) -> list[AdapterProof]:
         dead = await without_effect(self._ask, self._voices.samples())
@@ -185,18 +188,15 @@ class Triton:
                 "model's model.json and name the adapter in multi_lora.json, or set verify: unverified to go on with "
                 "receipts that say so"
             )
-        return [
-            AdapterProof(register_name=name, sha256=self._voices.hashes[name], zero_effect=name in dead)
-            for name in self._registers
-            if name in self._voices.hashes
-        ]
+        return proofs_of(self._registers, self._voices.hashes, dead)
 
     async def _ask(self, mixture: Mixture) -> Told:
         plan = Plan(asked=mixture, used=mixture, mode="refuse")
-        request = Request(prompt=CANARY_PROMPT, plan=plan, sampling=_GREEDY, max_tokens=CANARY_TOKENS)
+        request = Request(prompt=CANARY_PROMPT, plan=plan, sampling=GREEDY, max_tokens=CANARY_TOKENS)
         return Told("".join([chunk.text async for chunk in self.generate(request)]), {})
 
     def _check_request(self, request: Request) -> None:
+        check_tools(request, self.capabilities, self.name)
         if (request.prompt is None) == (request.messages is None):
             raise BackendError("a request has a prompt or messages, exactly one of them")
         if request.messages is not None:
@@ -281,14 +281,8 @@ def _one(value: Any) -> Any:
     return value[0] if isinstance(value, list) and value else value
 
 
-def _check(url: str, served: str, adapters: Mapping[str, str]) -> None:
+def _option_faults(url: str, served: str, adapters: Mapping[str, str]) -> list[Fault]:
     faults = url_faults(url)
     if not served or "/" in served:
         faults.append(Fault("served", f"{served!r} was given; give the name of a model in the model repository"))
-    for mixture in adapters:
-        try:
-            parse(mixture)
-        except MixtureError as error:
-            faults.append(Fault(f"adapters.{mixture}", str(error)))
-    if faults:
-        raise ConfigError(faults, "backend triton")
+    return faults + mixture_faults(adapters)

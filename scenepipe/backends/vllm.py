@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -11,27 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
+from scenepipe.backends.canary import CANARY_PROMPT, LIKELIEST, proofs_by_likeliest
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
-from scenepipe.backends.llama_cpp import CANARY_PROMPT
 from scenepipe.backends.llama_engine import within
+from scenepipe.backends.option_ranges import range_faults
+from scenepipe.backends.same_model import check_sizes, check_vocabulary
 from scenepipe.backends.vllm_options import VllmOptions, faults
 from scenepipe.backends.vllm_reply import SAMPLING
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
-from scenepipe.errors import BackendError, ConfigError, MissingExtraError, MixtureError, did_you_mean
-from scenepipe.mixture import Plan, of
+from scenepipe.errors import BackendError, ConfigError, MissingExtraError
+from scenepipe.mixture import Plan, check_plan, of
 from scenepipe.models.composed import ComposedAdapter, ComposedAdapters
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore
+from scenepipe.tools import check_tools
 
 if TYPE_CHECKING:
     from scenepipe.backends.vllm_engine import VllmEngine
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.models.receipt import AdapterFolder
     from scenepipe.register import Register
-
-_CANARY_TOKENS = 16
-_CANARY_TOLERANCE = 1e-5
-_SAME_VOCABULARY = 0.01
 
 
 class Vllm:
@@ -81,6 +79,7 @@ class Vllm:
         composed: Annotated[int, Field(ge=1)] = 64,
         engine: dict[str, Any] | None = None,
     ) -> None:
+        found = range_faults(Vllm, locals())
         self.options = VllmOptions(
             weights=weights,
             dtype=dtype,
@@ -92,7 +91,7 @@ class Vllm:
             composed=composed,
             engine=dict(engine or {}),
         )
-        if found := faults(self.options):
+        if found := found + faults(self.options):
             raise ConfigError(found, "backend vllm")
         self._engine: VllmEngine | None = None
         self._composed: ComposedAdapters | None = None
@@ -126,10 +125,9 @@ class Vllm:
             raise MissingExtraError("backend 'vllm'", "vllm", "vllm")
         adapters = await offload(_adapters, registers, model)
         engine = await offload(self._start, model, adapters)
-        weakref.finalize(self, engine.close)  # also at exit, while the interpreter still has its modules
         self._engine = engine
         try:
-            return await self._prove({name: adapter.sha256 for name, adapter in adapters.items()})
+            return await proofs_by_likeliest(self._canary, {name: each.sha256 for name, each in adapters.items()})
         except BaseException:
             await self.aclose()
             raise
@@ -145,16 +143,16 @@ class Vllm:
         engine = self._opened()
         check_sampling(request.sampling, self.capabilities.sampling, self.name)
         check_logprobs(request.logprobs, self.capabilities.logprobs, self.name)
+        check_tools(request, self.capabilities, self.name)
         check_bias(request.sampling.logit_bias, engine.vocabulary, self.name)
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompts.of, request)
-        adapter = await within(request.deadline, self._adapter(weights))
+        adapter = await within(request.deadline, self._adapter(weights))  # held to the end: its folder is not evicted
         handle = await within(request.deadline, engine.load(adapter))
         pieces = cast("AsyncGenerator[Chunk, None]", engine.reply(request, prompt, handle))
         async with aclosing(pieces):
             while (chunk := await within(request.deadline, anext(pieces, None))) is not None:
                 yield chunk
-        del adapter  # held until here: its folder is not evicted while vLLM may read it
 
     async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
         """Natural-log probability of each token of ``reply`` after the request's prompt, under its mixture.
@@ -167,15 +165,13 @@ class Vllm:
         engine = self._opened()
         weights = self._weights(request.plan)
         prompt = await offload(engine.prompts.of, request)
-        adapter = await within(request.deadline, self._adapter(weights))
+        adapter = await within(request.deadline, self._adapter(weights))  # held to the end: its folder is not evicted
         handle = await within(request.deadline, engine.load(adapter))
-        told = await within(request.deadline, engine.score(prompt, reply, handle)) if reply else []
-        del adapter
-        return told
+        return await within(request.deadline, engine.score(prompt, reply, handle)) if reply else []
 
     async def count(self, text: str) -> int:
         """Tokens of a text, without any beginning-of-text token."""
-        return len(self._opened().prompts.tokens(text))
+        return len(await offload(self._opened().prompts.tokens, text))
 
     async def aclose(self) -> None:
         """End vLLM's processes; replies in flight fail. Closing again does nothing."""
@@ -194,7 +190,8 @@ class Vllm:
         ranks = [load_adapter(adapter.folder).rank for adapter in adapters.values()]
         engine = VllmEngine(self.options, self.options.weights or str(safetensors_of(model)), ranks)
         try:
-            _check_model(engine, model)
+            check_sizes(model, layers=engine.layers, hidden=engine.hidden)
+            check_vocabulary(model, engine.names)
         except BaseException:
             engine.close()
             raise
@@ -204,33 +201,18 @@ class Vllm:
         )
         return engine
 
-    async def _prove(self, hashes: Mapping[str, str]) -> list[AdapterProof]:
-        """Compare the likeliest next tokens of a fixed prompt with each register at 1 and with none."""
-        base = await self._canary(None)
-        proofs = []
-        for name, sha256 in hashes.items():
-            told = await self._canary(name)
-            same = told.keys() == base.keys() and all(abs(told[t] - base[t]) < _CANARY_TOLERANCE for t in base)
-            proofs.append(AdapterProof(register_name=name, sha256=sha256, zero_effect=same))
-        return proofs
-
     async def _canary(self, register: str | None) -> dict[int, float]:
         engine = self._opened()
         adapter = await self._adapter({register: 1.0} if register else {})
-        most = min(_CANARY_TOKENS, self.capabilities.logprobs)
+        most = min(LIKELIEST, self.capabilities.logprobs)
         return await engine.next_logprobs(CANARY_PROMPT, most, await engine.load(adapter))
 
     # --- mixtures ----------------------------------------------------------------------------------------------------
 
     def _weights(self, plan: Plan) -> dict[str, float]:
         """The weight of every register that speaks."""
-        for name, weight in plan.used.weights.items():
-            if weight > 0 and name not in self._folders:
-                raise MixtureError(f"register '{name}' is not open; {did_you_mean(name, self._folders)}")
-        weights = {name: weight for name, weight in plan.used.weights.items() if weight > 0}
-        if weights and plan.mode not in ("premerged", "top1", "refuse"):
-            raise MixtureError(f"vllm cannot honour 'mixture: {plan.mode}'; possible: premerged, top1, refuse")
-        return weights
+        check_plan(plan, self._folders, self.capabilities.mixtures, self.name)
+        return {name: weight for name, weight in plan.used.weights.items() if weight > 0}
 
     async def _adapter(self, weights: Mapping[str, float]) -> ComposedAdapter | None:
         assert self._composed is not None, "set when the engine started"
@@ -249,29 +231,3 @@ def _adapters(registers: Sequence[Register], model: LocalModel) -> dict[str, Ada
     from scenepipe.register import adapter_of
 
     return {register.name: adapter_of(register, model) for register in registers}
-
-
-def _check_model(engine: VllmEngine, model: LocalModel) -> None:
-    """See that weights of the user's own are this very model's.
-
-    Raises:
-        BackendError: they have other sizes or another vocabulary.
-    """
-    from scenepipe.models.gguf_header import read_header
-    from scenepipe.models.vocabulary import facts
-
-    known = facts(model)
-    for name, have, needed in (
-        ("layers", engine.layers, known.blocks),
-        ("values a token", engine.hidden, known.embedding),
-    ):
-        if have != needed:
-            raise BackendError(f"the weights have {have} {name} and '{model.id}' has {needed}: another base model")
-    wanted = [piece.decode("utf-8", "replace") for piece in read_header(model.gguf).metadata["tokenizer.ggml.tokens"]]
-    have_names = engine.names(len(wanted))
-    other = sum(a != b for a, b in zip(wanted, have_names, strict=False)) + abs(len(wanted) - len(have_names))
-    if other > _SAME_VOCABULARY * len(wanted):
-        raise BackendError(
-            f"weights: {other} of {len(wanted)} tokens are not those of '{model.id}': another tokenizer, so another "
-            "base model"
-        )

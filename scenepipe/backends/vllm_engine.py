@@ -6,22 +6,23 @@ import asyncio
 import dataclasses
 import itertools
 import os
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from scenepipe.backends.token_prompts import TokenPrompts
+from scenepipe.backends.same_model import TURN_ENDS
+from scenepipe.backends.token_prompts import TokenPrompts, token_names
 from scenepipe.backends.vllm_options import VllmOptions, engine_arguments, platform_faults, unknown
 from scenepipe.backends.vllm_reply import VllmReply, sampling_arguments, scores
-from scenepipe.contracts import Chunk, Request
+from scenepipe.contracts import Chunk, Request, offload
 from scenepipe.errors import BackendError, ConfigError
 from scenepipe.models.composed import ComposedAdapter
 from scenepipe.scene import TokenScore
 from scenepipe.vllm_plugin import PARENT
 
 _SHUTDOWN_SECONDS = 30.0
-_TURN_ENDS = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|endoftext|>")
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
@@ -53,6 +54,8 @@ class VllmEngine:
         if found := platform_faults(options, cpu=cpu):
             raise ConfigError(found, "backend vllm")
         self._llm: Any = _start(options, self._arguments)
+        # Also at exit, while the interpreter still has its modules.
+        self._end = weakref.finalize(self, self._llm.shutdown, timeout=_SHUTDOWN_SECONDS)
         try:
             self._read(weights)
         except BaseException:
@@ -81,7 +84,7 @@ class VllmEngine:
         self.layers = int(config.hf_text_config.num_hidden_layers)
         self.hidden = int(config.hf_text_config.hidden_size)
         self.vocabulary = int(config.get_vocab_size())
-        ids = (backend.token_to_id(name) for name in _TURN_ENDS)
+        ids = (backend.token_to_id(name) for name in TURN_ENDS)
         self._ends = tuple(number for number in ids if number is not None)
 
     @property
@@ -92,16 +95,14 @@ class VllmEngine:
 
     def close(self) -> None:
         """End the engine process; replies in flight fail. Closing again does nothing."""
-        llm, self._llm = self._llm, None
-        if llm is not None:
-            llm.shutdown(timeout=_SHUTDOWN_SECONDS)
+        self._llm = None
+        self._end()
 
     # --- texts -------------------------------------------------------------------------------------------------------
 
     def names(self, count: int) -> list[str]:
         """Names of the first tokens of the vocabulary."""
-        names: list[str] = self._tokenizer.convert_ids_to_tokens(list(range(min(count, len(self._tokenizer)))))
-        return names
+        return token_names(self._tokenizer, count)
 
     # --- adapters ----------------------------------------------------------------------------------------------------
 
@@ -116,12 +117,11 @@ class VllmEngine:
         """
         if adapter is None:
             return None
-        async with self._loading:
-            known = self._adapters.get(adapter.name)
-            if known is None:
-                known = await self._add(adapter)
-                self._adapters[adapter.name] = known
-            return known
+        if adapter.name not in self._adapters:
+            async with self._loading:  # one that is loaded waits for no other
+                if adapter.name not in self._adapters:
+                    self._adapters[adapter.name] = await self._add(adapter)
+        return self._adapters[adapter.name]
 
     async def _add(self, adapter: ComposedAdapter) -> Any:
         from vllm.lora.request import LoRARequest
@@ -170,8 +170,8 @@ class VllmEngine:
         """
         from vllm.sampling_params import RequestOutputKind
 
-        told = self._tokenizer(reply, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)
-        ids: list[int] = told.input_ids
+        pieces = await offload(self.prompts.pieces, reply)
+        ids = [token for token, _ in pieces]
         self.prompts.must_fit(len(prompt) + len(ids) + 1, "prompt, reply and one token have")
         arguments = {
             "max_tokens": 1,
@@ -181,7 +181,7 @@ class VllmEngine:
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
         rows = (await self._final([*prompt, *ids], arguments, handle)).prompt_logprobs or ()
-        return scores(pieces(reply, [end for _, end in told.offset_mapping]), ids, list(rows)[len(prompt) :])
+        return scores([text for _, text in pieces], ids, list(rows)[len(prompt) :])
 
     async def next_logprobs(self, prompt: str, most: int, handle: Any) -> dict[int, float]:
         """The likeliest next tokens, computed afresh: a cached beginning is summed in another order."""
@@ -195,7 +195,8 @@ class VllmEngine:
             "skip_reading_prefix_cache": True,
             "output_kind": RequestOutputKind.FINAL_ONLY,
         }
-        output = await self._final(self.prompts.tokens(prompt, special=True), arguments, handle)
+        ids = await offload(lambda: self.prompts.tokens(prompt, special=True))
+        output = await self._final(ids, arguments, handle)
         return {int(token): float(one.logprob) for token, one in output.outputs[0].logprobs[0].items()}
 
     async def _final(self, ids: list[int], arguments: Mapping[str, Any], handle: Any) -> Any:
@@ -258,13 +259,3 @@ def _named(error: BaseException, what: str) -> BackendError:
     if type(error).__name__ == "EngineDeadError":
         return BackendError("vLLM's engine process has ended; see what it logged on standard error, and open it again")
     return BackendError(f"vLLM, {what}: {words[:500]}")
-
-
-def pieces(text: str, ends: Sequence[int]) -> list[str]:
-    """A text cut at token ends; a character that several tokens share belongs to the last of them."""
-    out, start = [], 0
-    for number, end in enumerate(ends):
-        shared = number + 1 < len(ends) and ends[number + 1] == end
-        out.append("" if shared else text[start:end])
-        start = start if shared else end
-    return out

@@ -11,7 +11,6 @@ from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES
 from scenepipe.errors import Fault, did_you_mean
 from scenepipe.models.composed import RANKS
 
-_LEAST = {"context": 64, "parallel": 1, "max_loras": 1, "max_cpu_loras": 1, "composed": 1}
 _OURS = {
     "model": "weights",
     "dtype": "dtype",
@@ -55,12 +54,8 @@ class VllmOptions:
 
 
 def faults(options: VllmOptions) -> list[Fault]:
-    """Everything that is wrong and can be seen without vLLM."""
-    found = [
-        Fault(key, f"{value} was given; the least is {least}")
-        for key, least in _LEAST.items()
-        if (value := getattr(options, key)) is not None and value < least
-    ]
+    """What is wrong beside numbers outside their range and can be seen without vLLM."""
+    found = []
     if options.max_cpu_loras is not None and options.max_cpu_loras < options.max_loras:
         found.append(
             Fault("max_cpu_loras", f"{options.max_cpu_loras} is less than max_loras, {options.max_loras}; raise it")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from scenepipe.backends.drawn_tokens import DrawnTokens
+from scenepipe.backends.drawn_tokens import DrawnTokens, finite
 from scenepipe.backends.row_text import RowText
 from scenepipe.contracts import Chunk, DrawnToken, Request
 from scenepipe.errors import BackendError
@@ -23,7 +22,6 @@ SAMPLING = (
     "frequency_penalty",
     "logit_bias",
 )
-_SMALLEST_LOGPROB = math.log(2.0**-149)
 _TEXT_BEFORE = 4
 
 
@@ -101,7 +99,7 @@ class VllmReply:
             top = () if logprobs is None else self._top(logprobs[number])
             said += self._text.add(token)
             if logprobs is not None:
-                own = floor(logprobs[number][token].logprob)
+                own = finite(logprobs[number][token].logprob)
                 self._drawn.add(DrawnToken(token=self._text.piece, logprob=own, top=top))
             if self._text.stopped:
                 break
@@ -110,7 +108,7 @@ class VllmReply:
     def _top(self, told: Mapping[int, Any]) -> tuple[TokenScore, ...]:
         """The likeliest alternatives; vLLM adds the drawn token where it is none of them."""
         likely = sorted(told.items(), key=lambda item: -item[1].logprob)[: self._asked]
-        return tuple(TokenScore(token=self._text.would_be(t), logprob=floor(one.logprob)) for t, one in likely)
+        return tuple(TokenScore(token=self._text.would_be(t), logprob=finite(one.logprob)) for t, one in likely)
 
     def _last(self, text: str, reason: Literal["stop", "length"]) -> Chunk:
         self.done = True
@@ -120,11 +118,6 @@ class VllmReply:
             seconds=time.perf_counter() - self._started,
         )
         return Chunk(text=text, logprobs=self._drawn.said(text), finish_reason=reason, usage=usage)
-
-
-def floor(logprob: float) -> float:
-    """What a float32 cannot hold as a probability counts as its smallest one."""
-    return max(float(logprob), _SMALLEST_LOGPROB)
 
 
 def scores(texts: Sequence[str], tokens: Sequence[int], told: Sequence[Mapping[int, Any] | None]) -> list[TokenScore]:
@@ -138,4 +131,4 @@ def scores(texts: Sequence[str], tokens: Sequence[int], told: Sequence[Mapping[i
     ):
         raise BackendError("vLLM did not tell the probability of every token; its engine arguments may switch that off")
     rows = [(text, row[token]) for text, token, row in zip(texts, tokens, told, strict=True) if row is not None]
-    return [TokenScore(token=text, logprob=floor(one.logprob)) for text, one in rows]
+    return [TokenScore(token=text, logprob=finite(one.logprob)) for text, one in rows]

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-_BOUNDS = "Bounds"
-_KEYS = "Who may call"
+
+def _bound(text: str, **options: Any) -> Any:
+    return typer.Option(rich_help_panel="Bounds", help=text, **options)
+
+
+def _access(*names: str, text: str, **options: Any) -> Any:
+    return typer.Option(*names, rich_help_panel="Who may call", help=text, **options)
+
+
+_Keys = Annotated[Path | None, _access(metavar="FILE", text="Hashed API keys; 'scenepipe key' makes them.")]
+_Origins = Annotated[
+    list[str] | None, _access(metavar="URL", text="Web origin that may call from a browser; repeat it.")
+]
+_InFlight = Annotated[int | None, _bound("Replies made at once; by default four for each slot of the engine.", min=1)]
 
 
 def serve(
@@ -18,40 +31,17 @@ def serve(
         str, typer.Option(help="Address to listen on; one that others can reach needs keys.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
-    keys: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", rich_help_panel=_KEYS, help="Hashed API keys; 'scenepipe key' makes them."),
-    ] = None,
-    origin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", rich_help_panel=_KEYS, help="Web origin that may call from a browser; repeat it."),
-    ] = None,
-    public_metrics: Annotated[
-        bool, typer.Option("--public-metrics", rich_help_panel=_KEYS, help="/metrics answers without a key.")
-    ] = False,
-    in_flight: Annotated[
-        int | None,
-        typer.Option(
-            min=1, rich_help_panel=_BOUNDS, help="Replies made at once; by default four for each slot of the engine."
-        ),
-    ] = None,
-    waiting: Annotated[
-        int, typer.Option(min=0, rich_help_panel=_BOUNDS, help="Requests that may wait; then 503.")
-    ] = 512,
-    queue_s: Annotated[
-        float, typer.Option(min=0.01, rich_help_panel=_BOUNDS, help="Seconds one may wait; then 503.")
-    ] = 45.0,
-    per_key: Annotated[int, typer.Option(min=1, rich_help_panel=_BOUNDS, help="Requests of one key; then 429.")] = 256,
-    request_s: Annotated[
-        float, typer.Option(min=0.01, rich_help_panel=_BOUNDS, help="Seconds a reply may take.")
-    ] = 300.0,
-    drain_s: Annotated[
-        float, typer.Option(min=0.0, rich_help_panel=_BOUNDS, help="Seconds running replies have after SIGTERM.")
-    ] = 20.0,
-    body_bytes: Annotated[
-        int, typer.Option(min=1024, rich_help_panel=_BOUNDS, help="Of a request's body.")
-    ] = 4_194_304,
-    most_tokens: Annotated[int, typer.Option(min=1, rich_help_panel=_BOUNDS, help="max_tokens of a request.")] = 4096,
+    keys: _Keys = None,
+    origin: _Origins = None,
+    public_metrics: Annotated[bool, _access("--public-metrics", text="/metrics answers without a key.")] = False,
+    in_flight: _InFlight = None,
+    waiting: Annotated[int, _bound("Requests that may wait; then 503.", min=0)] = 512,
+    queue_s: Annotated[float, _bound("Seconds one may wait; then 503.", min=0.01)] = 45.0,
+    per_key: Annotated[int, _bound("Requests of one key; then 429.", min=1)] = 256,
+    request_s: Annotated[float, _bound("Seconds a reply may take.", min=0.01)] = 300.0,
+    drain_s: Annotated[float, _bound("Seconds running replies have after SIGTERM.", min=0.0)] = 20.0,
+    body_bytes: Annotated[int, _bound("Of a request's body.", min=1024)] = 4_194_304,
+    most_tokens: Annotated[int, _bound("max_tokens of a request.", min=1)] = 4096,
     log_content: Annotated[bool, typer.Option("--log-content", help="Log what was said, too.")] = False,
 ) -> None:
     """Serve a pipeline to any client of the OpenAI API, until SIGTERM or Ctrl-C."""
@@ -99,17 +89,22 @@ def key(
     if file is None:
         write_line(f"line: {line}")
     else:
-        with file.open("a", encoding="utf-8") as keys:
-            keys.write(line + "\n")
-        file.chmod(0o600)
+        _append(file, line)
     write_line(f"key: {made}")
 
 
-def _need_server() -> None:
-    import importlib.util
+def _append(file: Path, line: str) -> None:
+    """Add a line to a file, which nobody else can read if it is new; the mode of one that is there is its owner's choice."""
+    with open(file, "a+", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as keys:
+        keys.seek(0)
+        before = keys.read()
+        keys.write(("\n" if before and not before.endswith("\n") else "") + line + "\n")
 
+
+def _need_server() -> None:
     from scenepipe.errors import MissingExtraError
+    from scenepipe.registry import installed
 
     for module in ("starlette", "uvicorn", "httptools", "websockets", "prometheus_client"):
-        if importlib.util.find_spec(module) is None:
+        if not installed(module):
             raise MissingExtraError("scenepipe serve", module, "server")

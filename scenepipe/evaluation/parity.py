@@ -89,17 +89,18 @@ async def _exported(register: Register, model: LocalModel, prompts: Sequence[str
     """The likeliest next tokens with their log-probabilities, by llama.cpp with the GGUF adapter."""
     from scenepipe.backends.llama_cpp import LlamaCpp
     from scenepipe.backends.llama_engine import LlamaEngine
+    from scenepipe.backends.llama_reply import distribution, next_token
+    from scenepipe.backends.llama_vocabulary import LlamaVocabulary
     from scenepipe.models.gguf_lora import gguf_adapter
 
     need(LlamaCpp.requires)
     options = LlamaCpp(parallel=1).options
     engine = await asyncio.to_thread(LlamaEngine, options, model.gguf, [gguf_adapter(register, model)])
     try:
-        found = []
+        words, found = LlamaVocabulary(engine.post), []
         for prompt in prompts:
-            body = {"prompt": await engine.tokens(prompt, special=True), "n_predict": 1, "n_probs": LIKELIEST}
-            body |= {"temperature": 0.0, "cache_prompt": False, "lora": [{"id": 0, "scale": 1.0}]}
-            told = (await engine.post("/completion", body))["completion_probabilities"][0]["top_logprobs"]
+            body = next_token(await words.tokens(prompt, special=True), [1.0], LIKELIEST)
+            told = distribution(await engine.post("/completion", body))["top_logprobs"]
             found.append({int(token["id"]): float(token["logprob"]) for token in told})
         return found
     finally:

@@ -44,13 +44,13 @@ class ChainCounts:
         row = _BREAK.join("".join(map(self._character, chain)) for chain in chains)
         if self._rows.get(scene_id) == row:
             return
-        self.drop(scene_id)
+        self._drop(scene_id)
         self._rows[scene_id] = row
         self._places[scene_id] = len(self._owners)
         self._owners.append(scene_id)
         self._enter(row, ~self._places[scene_id])
 
-    def drop(self, scene_id: str) -> None:
+    def _drop(self, scene_id: str) -> None:
         """Take a scene out; an unknown one changes nothing."""
         row = self._rows.pop(scene_id, None)
         if row is not None:

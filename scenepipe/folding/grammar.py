@@ -62,10 +62,6 @@ class Grammar:
         """Count a scene's chains, in the place of those that it had."""
         self._counts.put(scene_id, chains)
 
-    def drop(self, scene_id: str) -> None:
-        """Take a scene out; an unknown one changes nothing."""
-        self._counts.drop(scene_id)
-
     def hypertokens(self) -> tuple[Hypertoken, ...]:
         """Those that save most first; the same tuple until one of them changes."""
         if touched := self._weigh():

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from scenepipe.analysis.linkage import own_links
+from scenepipe.analysis.reading import read_text
 from scenepipe.analysis.words import Word, split_words
 from scenepipe.contracts import Archive, Context
 from scenepipe.folding.chain_counts import LONGEST, SHORTEST
 from scenepipe.folding.grammar import Chain
 from scenepipe.folding.named import Run, is_a_word, runs, spellings, unfolded
-from scenepipe.scene import Hypertoken, Scene, Span, Symbol
+from scenepipe.scene import Hypertoken, Piece, Scene, Span, Symbol
 
 NAMESPACES = 64
 """Namespaces whose hypertokens are kept ready to be found; those asked for longest ago give way."""
@@ -95,6 +96,19 @@ class Known:
 
     def __init__(self) -> None:
         self._indexes: OrderedDict[str, Index] = OrderedDict()
+
+    def fill(self, scenes: Sequence[Scene], pieces: Callable[[str], tuple[Piece, ...]], ctx: Context) -> list[Scene]:
+        """Each scene with its language, its pieces, its symbols and its hypertokens. Call it in a worker thread.
+
+        Raises:
+            ArchiveError: the archive cannot be read.
+        """
+        texts = [read_text(scene.text) for scene in scenes]
+        found = self.read(scenes, [text.symbols for text in texts], ctx)
+        return [
+            scene.with_(language=text.language, pieces=pieces(scene.text), **own._asdict())
+            for scene, text, own in zip(scenes, texts, found, strict=True)
+        ]
 
     def read(self, scenes: Sequence[Scene], symbols: Sequence[tuple[Symbol, ...]], ctx: Context) -> list[Reading]:
         """What each scene's text has of them; nothing in a pipeline without an archive. Call it in a worker thread.

@@ -146,17 +146,24 @@ class ComposedAdapters:
 
     def _in_use(self, name: str) -> ComposedAdapter | None:
         """One that somebody holds, and whose files are those that were checked."""
-        found = self._alive.get(name)
-        signature = files.signature(*(self.folder / name / file for file in (WEIGHTS_FILE, CONFIG_FILE)))
-        return found if signature and self._checked.get(name) == signature else None
+        return self._alive.get(name) if self._is_checked(name, self._signature(name)) else None
+
+    def _is_checked(self, name: str, signature: Signature) -> bool:
+        return bool(signature) and self._checked.get(name) == signature
+
+    def _signature(self, name: str) -> Signature:
+        return files.signature(*(self.folder / name / file for file in (WEIGHTS_FILE, CONFIG_FILE)))
 
     def _found(self, name: str) -> ComposedAdapter | None:
-        """What lies under the name, if every byte of it is what was written."""
+        """What lies under the name, if every byte of it is what was written; files that nobody touched are not read again."""
         folder = self.folder / name
-        manifest = files.manifest(folder)
-        if manifest is None or manifest["files"] != {f: sha256_file(folder / f) for f in (CONFIG_FILE, WEIGHTS_FILE)}:
+        manifest, signature = files.manifest(folder), self._signature(name)
+        if manifest is None:
             return None
-        self._checked[name] = files.signature(folder / WEIGHTS_FILE, folder / CONFIG_FILE)
+        if not self._is_checked(name, signature):
+            if manifest["files"] != {f: sha256_file(folder / f) for f in (CONFIG_FILE, WEIGHTS_FILE)}:
+                return None
+            self._checked[name] = signature
         return self._held(ComposedAdapter(name, folder, manifest["files"][WEIGHTS_FILE], manifest["rank"]))
 
     def _made(self, name: str, weights: Mapping[str, float], adapters: Mapping[str, Path]) -> ComposedAdapter:

@@ -19,6 +19,8 @@ from scenepipe.server.problem import ApiError
 AHEAD = 4
 """Requests let in for each that the engine runs at once."""
 _Lane = tuple[str, str]
+_Turn = asyncio.Future[ApiError | None]
+"""What somebody waits for: None is a place."""
 
 
 class Admission:
@@ -51,7 +53,9 @@ class Admission:
         self._rejected = rejected
         self._waited = waited
         self._running = 0
-        self._lanes: OrderedDict[_Lane, deque[asyncio.Future[None]]] = OrderedDict()
+        self._lanes: OrderedDict[_Lane, deque[_Turn]] = OrderedDict()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._of_key: Counter[str] = Counter()
         self._took = 1.0
 
@@ -70,6 +74,16 @@ class Admission:
         """Whether one more would be refused."""
         return self._running >= self.places and self.waiting >= self._most_waiting
 
+    async def idle(self) -> None:
+        """Until nobody waits or runs."""
+        await self._idle.wait()
+
+    def turn_away(self) -> None:
+        """Refuse whoever still waits, because the server stops."""
+        lanes, self._lanes = self._lanes, OrderedDict()
+        for turn in (turn for turns in lanes.values() for turn in turns if not turn.done()):
+            turn.set_result(self._draining())
+
     @asynccontextmanager
     async def place(self, key: str, chat: str) -> AsyncIterator[None]:
         """Hold a place for a request of this key and chat; it is given back however the request ends.
@@ -80,6 +94,7 @@ class Admission:
         """
         self._refuse_early(key)
         self._of_key[key] += 1
+        self._idle.clear()
         try:
             began = time.monotonic()
             await self._acquire((key, chat))
@@ -95,14 +110,19 @@ class Admission:
             self._of_key[key] -= 1
             if not self._of_key[key]:
                 del self._of_key[key]
+            if not self._of_key:
+                self._idle.set()
 
     def _refuse_early(self, key: str) -> None:
         if self.draining:
-            raise self._refused(503, "draining", "the server is about to stop; try another one")
+            raise self._draining()
         if self._of_key.get(key, 0) >= self._per_key:
             raise self._refused(429, "key", f"this key has {self._per_key} requests here already; wait for one of them")
         if self.full:
             raise self._refused(503, "queue_full", f"{self.waiting} requests wait already; try again later")
+
+    def _draining(self) -> ApiError:
+        return self._refused(503, "draining", "the server is about to stop; try another one")
 
     def _refused(self, status: int, reason: str, message: str) -> ApiError:
         self._rejected(reason)
@@ -117,11 +137,11 @@ class Admission:
         if self._running < self.places and not self._lanes:
             self._running += 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: _Turn = asyncio.get_running_loop().create_future()
         self._lanes.setdefault(lane, deque()).append(turn)
         try:
             async with asyncio.timeout(self._wait_s):
-                await turn
+                refusal = await turn
         except TimeoutError:
             self._give_up(lane, turn)
             message = f"no place fell free within {self._wait_s:g} s; try again later"
@@ -129,11 +149,13 @@ class Admission:
         except asyncio.CancelledError:
             self._give_up(lane, turn)
             raise
+        if refusal is not None:
+            raise refusal
 
-    def _give_up(self, lane: _Lane, turn: asyncio.Future[None]) -> None:
+    def _give_up(self, lane: _Lane, turn: _Turn) -> None:
         """Leave the queue, or hand back the place that was given in the same moment."""
         if turn.done() and not turn.cancelled():
-            self._running -= 1
+            self._running -= turn.result() is None
         elif lane in self._lanes and turn in self._lanes[lane]:
             self._lanes[lane].remove(turn)
             if not self._lanes[lane]:

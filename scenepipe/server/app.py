@@ -44,10 +44,9 @@ def build_app(
     service = Service(pipeline, settings, spans=spans)
     public = PUBLIC | STUDIO | ({"/metrics"} if settings.public_metrics else frozenset())
     table = routes()
-    layers = [Middleware(Envelope, metrics=service.metrics, routes=_Templates(table).of)]
-    if settings.origins:
-        layers.append(_cors(settings.origins))
-    layers.append(Middleware(Guard, keys=keys, public=public))
+    layers = [_cors(settings.origins)] if settings.origins else []  # outermost: pages may read errors, too
+    layers.append(Middleware(Envelope, metrics=service.metrics, routes=_Templates(table).of))
+    layers.append(Middleware(Guard, keys=keys, settings=settings, public=public))
     app = Starlette(
         routes=[*table, *sockets()],
         middleware=layers,
@@ -151,6 +150,6 @@ def _cors(origins: tuple[str, ...]) -> Any:
         CORSMiddleware,
         allow_origins=list(origins),
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-api-key", "x-scenepipe-chat", "x-scenepipe-scene"],
-        expose_headers=["x-request-id", "x-scenepipe-chat", "x-scenepipe-tip"],
+        allow_headers=["*"],  # openai-node sends ten of its own, x-stainless-*
+        expose_headers=["x-request-id", "x-scenepipe-chat", "x-scenepipe-tip", "retry-after", "x-should-retry"],
     )

@@ -13,6 +13,8 @@ from scenepipe.server.openai_types import ResponseFormat, TextFormat
 from scenepipe.server.problem import invalid
 from scenepipe.server.schemas import checked
 from scenepipe.server.settings import Settings
+from scenepipe.server.tools import tools_of
+from scenepipe.tools import WISHES, Tools, lacks
 
 _NOTHING_ASKED = Sampling(temperature=1.0, top_p=1.0, top_k=0, min_p=0.0)
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
@@ -40,6 +42,7 @@ class Wishes:
         json_schema: dict[str, Any] | None = None,
         logprobs: int | None = None,
         style: str = "",
+        tools: Tools | None = None,
         remember: bool = True,
     ) -> Ask:
         """The wishes as an `Ask`.
@@ -65,6 +68,7 @@ class Wishes:
             json_schema=json_schema,
             logprobs=logprobs,
             style=style,
+            tools=tools,
             remember=remember,
         )
 
@@ -83,14 +87,30 @@ class Wishes:
         assert wanted.json_schema is not None
         return checked(wanted.json_schema.given, f"{where}.json_schema.schema") or ANY_OBJECT
 
-    def refuse_tools(self, tools: Sequence[Any] | None, choice: Any, where: str = "tools") -> None:
-        """No engine calls tools yet.
+    def tools(self, tools: Sequence[Any] | None, choice: Any, *, parallel: bool | None) -> Tools | None:
+        """The tools that may be called; None where there are none, or none may.
 
         Raises:
-            ApiError: tools that may be called.
+            ApiError: the engine calls none, or not as it is asked to; a tool that cannot be taken.
         """
-        if tools and choice != "none":
-            raise self._lacks(where, "tools")
+        if not tools or choice == "none":
+            return None
+        if not self.can.tools:
+            raise self._lacks("tools", "tools")
+        found = tools_of(tools, choice, parallel)
+        if (wish := lacks(found, self.can.tool_wishes)) is not None:
+            where = "parallel_tool_calls" if wish == "parallel" else "tool_choice"
+            raise self._lacks(where, WISHES[wish])
+        return found
+
+    def refuse_functions(self, functions: Sequence[Any] | None) -> None:
+        """What tools were called before there were tools.
+
+        Raises:
+            ApiError: there are some.
+        """
+        if functions:
+            raise invalid("'functions' cannot be taken; give them as 'tools'", "functions", "unsupported_parameter")
 
     def refuse_sound(self, modalities: Sequence[str] | None) -> None:
         """Text alone.

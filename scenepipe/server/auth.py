@@ -21,7 +21,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from scenepipe.errors import ConfigError, Fault
+from scenepipe.server.origins import refuse_strangers
 from scenepipe.server.problem import ApiError
+from scenepipe.server.settings import Settings
 
 PUBLIC = frozenset({"/health", "/ready"})
 """Paths that answer without a key."""
@@ -122,15 +124,17 @@ def parse_keys(lines: Iterable[str], source: str) -> Keys:
 
 
 class Guard:
-    """ASGI middleware: asks for a key everywhere but on the public paths, before anything else is looked at.
+    """ASGI middleware: asks for a key everywhere but on the public paths, before anything else is looked at. Pages of
+    strangers are refused first, see `scenepipe.server.origins`.
 
     ``Authorization: Bearer KEY``, the scheme in any case, and ``x-api-key: KEY`` go through the same check; two keys in one
     request are refused. WebSockets are guarded the same; their key may be a subprotocol as well, ``scenepipe-key.KEY``.
     """
 
-    def __init__(self, app: ASGIApp, keys: Keys, public: frozenset[str] = PUBLIC) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, settings: Settings, public: frozenset[str] = PUBLIC) -> None:
         self.app = app
         self.keys = keys
+        self.settings = settings
         self.public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,6 +145,7 @@ class Guard:
         if scope["type"] == "websocket":
             await self._websocket(caller, scope, receive, send)
             return
+        refuse_strangers(scope, self.settings, keyed=bool(len(self.keys)))
         if caller is None:
             raise ApiError(
                 401,
@@ -154,9 +159,13 @@ class Guard:
     async def _websocket(self, caller: Caller | None, scope: Scope, receive: Receive, send: Send) -> None:
         """A caller of None is passed on where the first message may be the key, and nothing was given before it."""
         silent = not any(True for _ in _keys_given(scope))
-        if caller is None and not (silent and scope["path"] in FIRST_MESSAGE):
+        try:
+            refuse_strangers(scope, self.settings, keyed=bool(len(self.keys)))
+            if caller is None and not (silent and scope["path"] in FIRST_MESSAGE):
+                raise ApiError(401, "no valid API key")
+        except ApiError as error:
             await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "no valid API key"})
+            await send({"type": "websocket.close", "code": 1008, "reason": error.message})
             return
         scope.setdefault("state", {}).update(caller=caller, keys=self.keys)
         await self.app(scope, receive, send)

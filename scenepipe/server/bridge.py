@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -34,12 +33,12 @@ from scenepipe.server.limits import check_text
 from scenepipe.server.logs import LOG, request_done
 from scenepipe.server.messages import Conversation
 from scenepipe.server.openai_types import Extension
-from scenepipe.server.places import NAMELESS
+from scenepipe.server.places import is_name, named
 from scenepipe.server.problem import ApiError, invalid, of_error, of_validation
-from scenepipe.server.replies import Maker, Replies
+from scenepipe.server.replies import Replies
 from scenepipe.server.service import Service
-from scenepipe.server.sockets import HangUp, Socket, ending, origin_allowed
-from scenepipe.server.turns import Asked, Turn, asked, begin
+from scenepipe.server.sockets import HangUp, Socket, ending
+from scenepipe.server.turns import Asked, asked, log_fields, spoken
 
 ROUTE = "/v1/bridge"
 PROTOCOL = "scenepipe"
@@ -51,9 +50,6 @@ async def bridge(websocket: WebSocket) -> None:
     """One connection, from its handshake to its end; its runs end with it."""
     service: Service = websocket.app.state.service
     keys: Keys = websocket.scope["state"]["keys"]
-    if not origin_allowed(websocket, service.settings, keyed=bool(len(keys))):
-        await websocket.close(1008)  # before it is accepted: HTTP 403
-        return
     await websocket.accept(PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None)
     async with ending(websocket), service.socket():
         link = Link(websocket, service)
@@ -96,8 +92,7 @@ class Link:
 
     def hear(self, origin: Origin, event: str) -> None:
         """One event of a run that it began, or of a chat that it hears."""
-        chat = None if origin.chat is None or origin.chat.startswith(NAMELESS) else origin.chat
-        head = to_json({"type": "event", "id": self._ids.get(origin.run), "chat": chat}).decode()
+        head = to_json({"type": "event", "id": self._ids.get(origin.run), "chat": named(origin.chat)}).decode()
         self._socket.tell(f'{head[:-1]},"event":{event}}}')
 
     async def _introduced(self, keys: Keys) -> Caller:
@@ -152,7 +147,7 @@ class Link:
         self._runs[name].cancel()
 
     def _subscribe(self, chat: str) -> None:
-        if chat.startswith(NAMELESS):
+        if not is_name(chat):
             raise invalid(f"no chat is named {chat[:40]!r}", "chat")
         if chat not in self._chats and len(self._chats) >= MOST_CHATS:
             raise ApiError(429, f"a connection hears {MOST_CHATS} chats at most", param="chat", code="too_many_chats")
@@ -161,14 +156,14 @@ class Link:
         self._socket.send({"type": "subscribed", "chat": chat})
 
     async def _run(self, wanted: Run) -> None:
-        began, status = time.perf_counter(), 500
+        began, status, told = time.perf_counter(), 500, dict[str, Any]()
         try:
             question = question_of(self._service, self._caller, wanted)
             topic = run_topic(self._caller.namespace, question.run)
             self._ids[question.run] = wanted.id
             self._service.hub.join(topic, self)
             try:
-                await self._spoken(wanted, question)
+                told = await self._spoken(wanted, question)
                 status = 200
             finally:
                 self._service.hub.leave(topic, self)
@@ -183,24 +178,19 @@ class Link:
                 LOG.error("a run failed", exc_info=error)
             self._failed(wanted.id, answer)
         finally:
-            self._over(status, time.perf_counter() - began)
+            self._over(status, time.perf_counter() - began, told)
 
-    async def _spoken(self, wanted: Run, question: Asked) -> None:
-        turns: list[Turn] = []
-
-        async def makers() -> Sequence[Maker]:
-            turns.append(await begin(self._service, self._caller, question))
-            return turns[0].makers
-
-        with self._service.spans.request(ROUTE, question.run):
-            async with self._service.replying(self._caller, question.lane, makers) as replies:
-                where = {"id": wanted.id, "chat": _named(turns[0].chat), "tip": turns[0].tip}
-                self._socket.send({"type": "started", "run": question.run, **where})
-                if question.passes_through:
-                    await self._pieces(question, replies)
-                result = (await replies.results())[0]
+    async def _spoken(self, wanted: Run, question: Asked) -> dict[str, Any]:
+        made = spoken(self._service, self._caller, question, route=ROUTE, request_id=question.run)
+        async with made as (turn, replies):
+            where = {"id": wanted.id, "chat": turn.chat, "tip": turn.tip}
+            self._socket.send({"type": "started", "run": question.run, **where})
+            if question.passes_through:
+                await self._pieces(question, replies)
+            result = (await replies.results())[0]
         where["tip"] = result.stored
         self._socket.send({"type": "done", **where, "text": result.text, "finish": result.finish})
+        return log_fields(self._service, question, replies)
 
     async def _pieces(self, question: Asked, replies: Replies) -> None:
         """What passes through makes no scene and so no events: its pieces are told as tokens."""
@@ -215,10 +205,10 @@ class Link:
         told = {"type": "error", "id": shown, "status": error.status, "retry_after": error.retry_after}
         self._socket.send(told | error.body())
 
-    def _over(self, status: int, seconds: float) -> None:
+    def _over(self, status: int, seconds: float, told: dict[str, Any]) -> None:
         self._service.metrics.answered(ROUTE, "RUN", status, seconds)
         fields = {"route": ROUTE, "status": status, "seconds": round(seconds, 6), "key": self._caller.name}
-        request_done(fields)
+        request_done(fields | told)
 
 
 def question_of(service: Service, caller: Caller, wanted: Run) -> Asked:
@@ -249,7 +239,3 @@ def question_of(service: Service, caller: Caller, wanted: Run) -> Asked:
         model=wanted.model,
         extension=Extension(chat=wanted.chat, parent=wanted.parent, remember=wanted.remember),
     )
-
-
-def _named(chat: str | None) -> str | None:
-    return None if chat is None or chat.startswith(NAMELESS) else chat

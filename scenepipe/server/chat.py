@@ -12,14 +12,13 @@ from starlette.requests import Request as HttpRequest
 
 from scenepipe.contracts import DrawnToken
 from scenepipe.server.limits import read_body
-from scenepipe.server.logs import LOG
 from scenepipe.server.messages import conversation
+from scenepipe.server.openai_parts import logprobs, usage
 from scenepipe.server.openai_types import ChatBody
-from scenepipe.server.problem import ApiError
 from scenepipe.server.replies import Piece, Replies, Result
 from scenepipe.server.service import Service, caller_of, note, service_of
 from scenepipe.server.sse import DONE, Answer, Reach, event, with_errors
-from scenepipe.server.turns import Asked, Turn, asked, begin
+from scenepipe.server.turns import Asked, Turn, asked, log_fields, spoken
 
 
 async def chat_completions(request: HttpRequest) -> Answer:
@@ -30,32 +29,24 @@ async def chat_completions(request: HttpRequest) -> Answer:
 
     async def work(reach: Reach) -> None:
         form = Form(service, question, body.model or service.pipeline.name)
-        turns: list[Turn] = []
-
-        async def makers() -> Sequence[Any]:
-            turns.append(await begin(service, caller, question))
-            return turns[0].makers
-
-        with service.spans.request("/v1/chat/completions", request.scope["state"]["request_id"]):
-            async with service.replying(caller, question.lane, makers) as replies:
-                if body.stream:
-                    chunks = form.stream(replies, turns[0], usage=body.usage_wanted)
-                    failed = with_errors(chunks, _failed, log=_log)
-                    await reach.stream(failed, turns[0].headers)
-                else:
-                    results = await replies.results()
-                    await reach.whole(form.whole(results, turns[0]), turns[0].headers)
-                log_results(request, service, question, replies)
+        name = request.scope["state"]["request_id"]
+        async with spoken(service, caller, question, route="/v1/chat/completions", request_id=name) as (turn, replies):
+            if body.stream:
+                chunks = form.stream(replies, turn, with_usage=body.usage_wanted)
+                await reach.stream(with_errors(chunks), turn.headers)
+            else:
+                await reach.whole(form.whole(await replies.results(), turn), turn.headers)
+            note(request, **log_fields(service, question, replies))
 
     return Answer(work, stall_s=service.settings.stall_s)
 
 
 def _asked(request: HttpRequest, service: Service, body: ChatBody) -> Asked:
     wishes = service.wishes()
-    wishes.refuse_tools(body.tools, body.tool_choice)
-    wishes.refuse_tools(body.functions, None, "functions")
+    tools = wishes.tools(body.tools, body.tool_choice, parallel=body.parallel_tool_calls)
+    wishes.refuse_functions(body.functions)
     wishes.refuse_sound(body.modalities)
-    talk = conversation(body.messages, service.settings)
+    talk = conversation(body.messages, service.settings, tools=wishes.can.tools)
     sampling = body.sampling()
     if body.reasoning_effort is not None:
         sampling["reasoning_effort"] = body.reasoning_effort
@@ -67,6 +58,7 @@ def _asked(request: HttpRequest, service: Service, body: ChatBody) -> Asked:
         json_schema=wishes.schema(body.response_format, "response_format"),
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         style=talk.style,
+        tools=tools,
     )
     meta = (body.metadata or {}).get("session_id")
     return asked(
@@ -102,12 +94,14 @@ class Form:
 
     def _choice(self, index: int, result: Result) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": result.text, "refusal": None}
+        if result.tool_calls:
+            message |= {"content": result.text or None, "tool_calls": [call.wire() for call in result.tool_calls]}
         if result.reasoning:
             message |= {"reasoning_content": result.reasoning, "reasoning": result.reasoning}
         told = _logprobs(result.logprobs) if self._question.ask.logprobs is not None else None
         return {"index": index, "message": message, "logprobs": told, "finish_reason": result.finish}
 
-    async def stream(self, replies: Replies, turn: Turn, *, usage: bool) -> AsyncIterator[bytes]:
+    async def stream(self, replies: Replies, turn: Turn, *, with_usage: bool) -> AsyncIterator[bytes]:
         """Chunks: the role with the first token, one a piece, the end of each reply, usage where it was asked for."""
         begun: set[int] = set()
         async for pieces in replies.pieces():
@@ -118,19 +112,21 @@ class Form:
         results = await replies.results()
         for index, result in enumerate(results):
             yield (b"" if index in begun else self._role(index)) + self._end(index, result, turn)
-        if usage:
-            yield event(self._chunk([]) | {"usage": _usage(results)})
+        if with_usage:
+            yield event(self._chunk([]) | {"usage": usage(results)})
         yield DONE
 
     def _role(self, index: int) -> bytes:
         return event(self._chunk([_delta(index, {"role": "assistant", "content": ""})]))
 
     def _piece(self, piece: Piece) -> bytes:
-        if not piece.reasoning and not piece.logprobs:
+        if not (piece.reasoning or piece.logprobs or piece.tool_calls):
             return self._text(piece.index) + to_json(piece.text) + b'},"logprobs":null,"finish_reason":null}]}\n\n'
         delta: dict[str, Any] = {"content": piece.text} if piece.text else {}
         if piece.reasoning:
             delta |= {"reasoning_content": piece.reasoning, "reasoning": piece.reasoning}
+        if piece.tool_calls:
+            delta["tool_calls"] = [call.wire() for call in piece.tool_calls]
         told = _logprobs(piece.logprobs) if piece.logprobs else None
         return event(self._chunk([_delta(piece.index, delta) | {"logprobs": told}]))
 
@@ -156,45 +152,5 @@ def _delta(index: int, delta: dict[str, Any]) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
-def usage(results: Sequence[Result]) -> dict[str, Any]:
-    """Tokens of a request: its prompt once, all of its replies."""
-    prompt = max((result.usage.prompt_tokens for result in results), default=0)
-    reply = sum(result.usage.reply_tokens for result in results)
-    return {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
-
-
-_usage = usage
-
-
 def _logprobs(tokens: Sequence[DrawnToken]) -> dict[str, Any]:
-    content = [
-        {
-            "token": drawn.token,
-            "logprob": drawn.logprob,
-            "bytes": list(drawn.token.encode("utf-8", "replace")),
-            "top_logprobs": [
-                {"token": top.token, "logprob": top.logprob, "bytes": list(top.token.encode("utf-8", "replace"))}
-                for top in drawn.top
-            ],
-        }
-        for drawn in tokens
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _failed(error: ApiError) -> bytes:
-    return event(error.body()) + DONE
-
-
-def _log(error: BaseException) -> None:
-    LOG.error("a stream failed after it had begun", exc_info=error)
-
-
-def log_results(request: HttpRequest, service: Service, question: Asked, replies: Replies) -> None:
-    """Figures of the replies for the log line; words only where the operator wants them."""
-    results = replies.finished
-    told = usage(results)
-    note(request, model=question.model, prompt_tokens=told["prompt_tokens"], reply_tokens=told["completion_tokens"])
-    note(request, task=question.task, finish=results[0].finish if results else None)
-    if service.settings.log_content and results:
-        note(request, text=question.talk.text, reply=results[0].text)
+    return {"content": logprobs(tokens), "refusal": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,14 +12,14 @@ from starlette.requests import Request as HttpRequest
 
 from scenepipe.contracts import DrawnToken, Request
 from scenepipe.server import makers
-from scenepipe.server.chat import usage
 from scenepipe.server.limits import check_text, read_body
-from scenepipe.server.logs import LOG
+from scenepipe.server.openai_parts import usage
 from scenepipe.server.openai_types import CompletionBody
-from scenepipe.server.problem import ApiError, invalid
-from scenepipe.server.replies import Maker, Piece, Replies, Result
+from scenepipe.server.problem import invalid
+from scenepipe.server.replies import Piece, Replies, Result
 from scenepipe.server.service import Service, caller_of, note, service_of
 from scenepipe.server.sse import DONE, Answer, Reach, event, with_errors
+from scenepipe.server.turns import seed_of
 
 DEFAULT_TOKENS = 16
 """``max_tokens`` where none is given, as the API has it."""
@@ -35,13 +36,13 @@ async def completions(request: HttpRequest) -> Answer:
     form = Form(service, body, [prompt for prompt in prompts for _ in range(body.n or 1)])
 
     async def work(reach: Reach) -> None:
-        async def ready() -> Sequence[Maker]:
-            return [makers.of_prompt(made, each) for each in requests]
-
         with service.spans.request("/v1/completions", request.scope["state"]["request_id"]):
-            async with service.replying(caller, f"user:{body.user}" if body.user else "", ready) as replies:
+            async with (
+                service.admission.place(caller.name, f"user:{body.user}" if body.user else ""),
+                service.replies([makers.of_prompt(made, each) for each in requests]) as replies,
+            ):
                 if body.stream:
-                    await reach.stream(with_errors(form.stream(replies), _failed, log=_log))
+                    await reach.stream(with_errors(form.stream(replies)))
                 else:
                     await reach.whole(form.whole(await replies.results()))
                 told = usage(replies.finished)
@@ -71,6 +72,9 @@ def _requests(service: Service, body: CompletionBody, prompts: Sequence[str]) ->
         raise invalid("'best_of' is not taken; leave it out", "best_of", "unsupported_parameter")
     if count * len(prompts) > service.settings.most_choices * MOST_PROMPTS or count > service.settings.most_choices:
         raise invalid(f"n is {count}; possible: 1 to {service.settings.most_choices}", "n", "invalid_value")
+    if body.echo and body.logprobs is not None:
+        message = "no log-probabilities are told of a prompt; leave 'echo' or 'logprobs' out"
+        raise invalid(message, "echo", "unsupported_parameter")
     mixture = service.voices.mixture(body.model)
     ask = wishes.ask(
         max_tokens=body.max_tokens,
@@ -79,12 +83,10 @@ def _requests(service: Service, body: CompletionBody, prompts: Sequence[str]) ->
         seed=body.seed,
         logprobs=body.logprobs,
     )
-    found = []
+    found: list[Request] = []
     for prompt in prompts:
         one = service.through.request(ask, mixture, prompt=prompt, default_tokens=DEFAULT_TOKENS)
-        for index in range(count):
-            seed = ask.seed if ask.seed is None or index == 0 else (ask.seed + index) % 2**31
-            found.append(one.model_copy(update={"seed": seed}))
+        found += [one.model_copy(update={"seed": seed_of(ask.seed, index)}) for index in range(count)]
     return found
 
 
@@ -98,6 +100,7 @@ class Form:
     def __init__(self, service: Service, body: CompletionBody, prompts: Sequence[str]) -> None:
         self._body = body
         self._prompts = prompts
+        self._said: Counter[int] = Counter()
         self._head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
@@ -111,7 +114,7 @@ class Form:
         choices = []
         for index, result in enumerate(results):
             text = (self._prompts[index] if self._body.echo else "") + result.text
-            choices.append(_choice(index, text, self._logprobs(result.logprobs), result.finish))
+            choices.append(_choice(index, text, self._logprobs(index, result.logprobs), result.finish))
         return self._head | {"choices": choices, "usage": usage(results)}
 
     async def stream(self, replies: Replies) -> AsyncIterator[bytes]:
@@ -129,17 +132,16 @@ class Form:
     def _chunk(self, piece: Piece, begun: set[int]) -> dict[str, Any]:
         echoed = self._prompts[piece.index] if self._body.echo and piece.index not in begun else ""
         begun.add(piece.index)
-        return self._head | {
-            "choices": [_choice(piece.index, echoed + piece.text, self._logprobs(piece.logprobs), None)]
-        }
+        told = self._logprobs(piece.index, piece.logprobs)
+        return self._head | {"choices": [_choice(piece.index, echoed + piece.text, told, None)]}
 
-    def _logprobs(self, tokens: Sequence[DrawnToken]) -> dict[str, Any] | None:
+    def _logprobs(self, index: int, tokens: Sequence[DrawnToken]) -> dict[str, Any] | None:
         if self._body.logprobs is None:
             return None
-        offsets, at = [], 0
+        offsets = []
         for drawn in tokens:
-            offsets.append(at)
-            at += len(drawn.token)
+            offsets.append(self._said[index])
+            self._said[index] += len(drawn.token)
         return {
             "tokens": [drawn.token for drawn in tokens],
             "token_logprobs": [drawn.logprob for drawn in tokens],
@@ -150,11 +152,3 @@ class Form:
 
 def _choice(index: int, text: str, logprobs: dict[str, Any] | None, finish: str | None) -> dict[str, Any]:
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
-
-
-def _failed(error: ApiError) -> bytes:
-    return event(error.body()) + DONE
-
-
-def _log(error: BaseException) -> None:
-    LOG.error("a stream failed after it had begun", exc_info=error)

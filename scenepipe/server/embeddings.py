@@ -93,4 +93,4 @@ def texts_of(given: str | Sequence[Any], service: Service) -> list[str]:
 def _shown(row: npt.NDArray[np.float32], form: str) -> Any:
     if form == "base64":
         return base64.b64encode(row.astype("<f4").tobytes()).decode()
-    return [float(component) for component in row]
+    return row.tolist()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from scenepipe import events as ev
 from scenepipe.ask import Ask
-from scenepipe.contracts import Backend, Context, DrawnToken, Encounter, Message, Request
+from scenepipe.closing import closing
+from scenepipe.contracts import Backend, Context, DrawnToken, Encounter, Finish, Message, Request
 from scenepipe.mixture import Mixture, MixtureMode, plan
 from scenepipe.pipeline import Pipeline
 from scenepipe.recall import operation_id
 from scenepipe.sampling import Sampling
-from scenepipe.scene import Scene, Usage
+from scenepipe.scene import Reply, Scene, Usage
 from scenepipe.server.hub import Hub
 from scenepipe.server.metrics import Metrics
-from scenepipe.server.replies import Finish, Maker, Result, Voice
+from scenepipe.server.replies import Maker, Result, Voice
 from scenepipe.server.tracing import Spans
+from scenepipe.tools import ToolCallPiece, joined
 
 DEFAULT_TOKENS = 256
 _SIDES = {"user": "User", "assistant": "Assistant"}
@@ -55,24 +56,30 @@ def of_scene(made: Made, scene: Scene, ask: Ask, *, heard: bool = True) -> Maker
         listener = _Heard(made, voice)
         done = await _walked(made, scene, ask, listener, aloud=heard and made.hub.listened(scene.origin))
         assert done.reply is not None, "checked before the answer began: the pipeline has a stage that replies"
-        stored = operation_id(done, done.origin.run, "spoken") if ask.remember else None
+        told = ask.remember and done.reply.answers
+        stored = operation_id(done, done.origin.run, "spoken") if told else None
         if ask.remember:
             made.metrics.remembered()
-        finish: Finish = "length" if done.reply.finish_reason == "length" else "stop"
         return made.counted(
             voice,
             Result(
                 text=done.reply.text,
-                finish=finish,
+                finish=_finish(done.reply),
                 usage=done.reply.usage,
                 reasoning=done.reply.reasoning or "",
                 logprobs=tuple(listener.logprobs),
+                tool_calls=done.reply.tool_calls,
                 scene=done,
                 stored=stored,
             ),
         )
 
     return make
+
+
+def _finish(reply: Reply) -> Finish:
+    reason = reply.finish_reason
+    return reason if reason in ("length", "tool_calls") else "stop"
 
 
 async def _walked(made: Made, scene: Scene, ask: Ask, listener: _Heard, *, aloud: bool) -> Scene:
@@ -111,8 +118,8 @@ class _Heard:
         text = self._blank + event.text
         shown = text.rstrip()
         self._blank = text[len(shown) :]
-        if shown or event.reasoning or event.logprobs:
-            self._voice.say(shown, event.reasoning, event.logprobs)
+        if shown or event.reasoning or event.logprobs or event.tool_calls:
+            self._voice.say(shown, event.reasoning, event.logprobs, event.tool_calls)
 
 
 def of_stored(scene: Scene, answer: Encounter) -> Maker:
@@ -142,23 +149,20 @@ async def _generated(backend: Backend, request: Request, voice: Voice) -> Result
     texts: list[str] = []
     thoughts: list[str] = []
     tokens: list[DrawnToken] = []
+    calls: list[ToolCallPiece] = []
     finish: Finish = "stop"
     usage = Usage()
-    stream = backend.generate(request)
-    try:
+    async with closing(backend.generate(request)) as stream:
         async for chunk in stream:
-            if chunk.text or chunk.reasoning or chunk.logprobs:
+            if chunk.text or chunk.reasoning or chunk.logprobs or chunk.tool_calls:
                 texts.append(chunk.text)
                 thoughts.append(chunk.reasoning)
                 tokens.extend(chunk.logprobs)
-                voice.say(chunk.text, chunk.reasoning, chunk.logprobs)
+                calls.extend(chunk.tool_calls)
+                voice.say(chunk.text, chunk.reasoning, chunk.logprobs, chunk.tool_calls)
             finish = chunk.finish_reason or finish
             usage = chunk.usage or usage
-    finally:
-        close: Any = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
-    return Result("".join(texts), finish, usage, "".join(thoughts), tuple(tokens))
+    return Result("".join(texts), finish, usage, "".join(thoughts), tuple(tokens), joined(calls))
 
 
 class Through:
@@ -200,6 +204,7 @@ class Through:
         return Request(
             prompt=prompt,
             messages=messages,
+            tools=ask.tools,
             plan=what,
             sampling=ask.over(self._sampling),
             max_tokens=ask.max_tokens or default_tokens,

@@ -1,7 +1,7 @@
 """Bodies of requests, as far as something here follows them. Unknown fields are passed over, wrong values refused.
 
 Clients send far more than they need, and every one something else; refusing what is unknown would refuse most of them. What
-is known and cannot be done (tools, images, audio) is refused by name where it would change the answer.
+is known and cannot be done (images, audio) is refused by name where it would change the answer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ Tokens = Annotated[StrictInt, Field(ge=1, le=2**31)]
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Seed = Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
 MOST_STOPS = 16
+MOST_CALLS = 128
+"""Calls of tools in one message."""
 
 
 def _one_or_many(value: Any) -> Any:
@@ -71,12 +73,26 @@ class ResponseFormat(Body):
         return self
 
 
+class CalledFunction(Body):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    arguments: str = ""
+
+
+class Called(Body):
+    """A call of a tool, as the model made it."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class ChatMessage(Body):
     """One message; ``content`` is a text, or parts of which only text is taken."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: Annotated[list[Called], Field(max_length=MOST_CALLS)] | None = None
+    tool_call_id: Annotated[str, Field(max_length=256)] | None = None
 
 
 class Drawing(Body):
@@ -131,6 +147,7 @@ class ChatBody(Drawing):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     modalities: list[str] | None = None
     metadata: dict[str, Any] | None = None
@@ -168,7 +185,7 @@ class ResponsesBody(Body):
     model: Name | None = None
     input: str | list[dict[str, Any]] | None = None
     instructions: str | None = None
-    previous_response_id: Annotated[str, Field(max_length=512)] | None = None
+    previous_response_id: Annotated[str, Field(max_length=2048)] | None = None
     conversation: str | dict[str, Any] | None = None
     max_output_tokens: Tokens | None = None
     temperature: Temperature | None = None
@@ -179,6 +196,7 @@ class ResponsesBody(Body):
     reasoning: Reasoning | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
     background: bool | None = None
     stream: bool | None = None
     store: bool | None = None

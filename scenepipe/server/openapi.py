@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from scenepipe.server.auth import PUBLIC
 from scenepipe.server.drawn import DrawBody, GraphBody
 from scenepipe.server.openai_types import (
     ChatBody,
@@ -33,7 +35,6 @@ _BODIES: dict[str, tuple[type[BaseModel], str]] = {
     "/v1/memory/graph": (GraphBody, "What stands around a text in memory, as a picture"),
 }
 _GETS = {"/v1/models": "Who can be asked", "/health": "Alive", "/ready": "Ready", "/metrics": "Figures"}
-_PUBLIC = ("/health", "/ready")
 _ERROR = {
     "type": "object",
     "required": ["error"],
@@ -52,6 +53,7 @@ _ERROR = {
 }
 
 
+@cache
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     models = list(dict.fromkeys(model for model, _ in _BODIES.values()))
@@ -78,7 +80,7 @@ def document() -> dict[str, Any]:
 def _operation(path: str, what: str) -> dict[str, Any]:
     error = {"description": "An error", "content": {"application/json": {"schema": {"$ref": _ERROR_REF}}}}
     found: dict[str, Any] = {"summary": what, "responses": {"200": {"description": what}, "4XX": error, "5XX": error}}
-    if path not in _PUBLIC:
+    if path not in PUBLIC:
         found["security"] = [{"key": []}]
     return found
 

@@ -82,7 +82,6 @@ class ClientGone(Exception):
 _KINDS = {
     401: "authentication_error",
     403: "permission_error",
-    404: "invalid_request_error",
     429: "rate_limit_error",
 }
 

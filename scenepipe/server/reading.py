@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
-from scenepipe.contracts import Failure
+from scenepipe.contracts import Failure, offload
 from scenepipe.errors import ConfigError
 from scenepipe.registry import default_registry
 from scenepipe.scene import Origin, Scene, new_scene
@@ -51,17 +52,21 @@ async def tokenize(request: HttpRequest) -> Answer:
 
     async def found() -> dict[str, Any]:
         ctx = preview_context(service.pipeline, _RUN)
-        data = []
-        for text in texts:
-            try:
-                scene = await step.run(_scene(text, caller), ctx)
-            except StageFailed as failed:
-                raise failed.error from None
-            fields = scene.model_dump(mode="json", include=set(_TOKENIZED))
-            data.append(fields | {"count": None if scene.pieces is None else len(scene.pieces)})
-        return {"object": "list", "data": data}
+        waiting = [asyncio.ensure_future(step.run(_scene(text, caller), ctx)) for text in texts]  # they share batches
+        try:
+            return {"object": "list", "data": [_tokens(scene) for scene in await asyncio.gather(*waiting)]}
+        except StageFailed as failed:
+            raise failed.error from None
+        finally:
+            for each in waiting:
+                each.cancel()
 
     return _answer(service, caller, found)
+
+
+def _tokens(scene: Scene) -> dict[str, Any]:
+    fields = scene.model_dump(mode="json", include=set(_TOKENIZED))
+    return fields | {"count": None if scene.pieces is None else len(scene.pieces)}
 
 
 async def search(request: HttpRequest) -> Answer:
@@ -114,7 +119,7 @@ async def explain(request: HttpRequest) -> Answer:
         spoken = Scene.from_json(json.dumps(body.scene))
 
         async def known() -> dict[str, Any]:
-            return _of_spoken(spoken, service)
+            return await offload(_of_spoken, spoken, service)
 
         return _answer(service, caller, known)
 

@@ -10,13 +10,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from scenepipe.contracts import DrawnToken
+from scenepipe.contracts import DrawnToken, Finish
 from scenepipe.scene import Scene, Usage
 from scenepipe.server.problem import ApiError
-
-Finish = Literal["stop", "length"]
+from scenepipe.tools import ToolCall, ToolCallPiece
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +25,7 @@ class Piece:
     text: str
     reasoning: str = ""
     logprobs: tuple[DrawnToken, ...] = ()
+    tool_calls: tuple[ToolCallPiece, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Result:
     usage: Usage
     reasoning: str = ""
     logprobs: tuple[DrawnToken, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     scene: Scene | None = None
     stored: str | None = None
 
@@ -56,6 +56,10 @@ class Voice:
         self.whole = False
         self.first_s: float | None = None
         self._replies = replies
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """The reply is begun."""
         self._began = time.perf_counter()
 
     @property
@@ -63,11 +67,17 @@ class Voice:
         """Since the reply was begun."""
         return time.perf_counter() - self._began
 
-    def say(self, text: str, reasoning: str = "", logprobs: tuple[DrawnToken, ...] = ()) -> None:
+    def say(
+        self,
+        text: str,
+        reasoning: str = "",
+        logprobs: tuple[DrawnToken, ...] = (),
+        tool_calls: tuple[ToolCallPiece, ...] = (),
+    ) -> None:
         """One piece."""
         if self.first_s is None:
             self.first_s = self.seconds
-        self._replies.tell(Piece(self.index, text, reasoning, logprobs))
+        self._replies.tell(Piece(self.index, text, reasoning, logprobs, tool_calls))
 
 
 Maker = Callable[[Voice], Awaitable[Result]]
@@ -79,13 +89,20 @@ class Replies:
     Args:
         makers: one for each reply.
         seconds: that each may take.
+        at_once: how many are made at once; the others wait.
         keep: takes the task of a reply that is still being written down when its listener has left.
     """
 
     def __init__(
-        self, makers: Sequence[Maker], *, seconds: float, keep: Callable[[asyncio.Task[Result]], None]
+        self,
+        makers: Sequence[Maker],
+        *,
+        seconds: float,
+        at_once: int,
+        keep: Callable[[asyncio.Task[Result]], None],
     ) -> None:
         self._seconds = seconds
+        self._room = asyncio.Semaphore(at_once)
         self._keep = keep
         self._told: list[Piece] = []
         self._wake = asyncio.Event()
@@ -152,7 +169,8 @@ class Replies:
 
     async def _made(self, maker: Maker, voice: Voice) -> Result:
         try:
-            async with asyncio.timeout(self._seconds):
+            async with self._room, asyncio.timeout(self._seconds):
+                voice.begin()
                 return await maker(voice)
         except TimeoutError:
             message = f"the reply took longer than {self._seconds:g} s; ask for fewer tokens"

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 
+from scenepipe.server.places import is_name
 from scenepipe.server.problem import ApiError
 
 PREFIX = "resp_"
@@ -37,6 +38,8 @@ def parse(given: str) -> tuple[str, str]:
         chat = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise not_found(given) from None
+    if not is_name(chat):
+        raise not_found(given)
     return f"{tip[:8]}-{tip[8:12]}-{tip[12:16]}-{tip[16:20]}-{tip[20:]}", chat
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -19,11 +18,11 @@ from scenepipe.server.auth import Caller
 from scenepipe.server.logs import LOG, request_done
 from scenepipe.server.openai_types import ResponsesBody
 from scenepipe.server.problem import ApiError, invalid, of_error
-from scenepipe.server.replies import Maker
-from scenepipe.server.responses import Form, question_of
+from scenepipe.server.response_form import Form
+from scenepipe.server.responses import question_of
 from scenepipe.server.service import Service
-from scenepipe.server.sockets import Socket, ending, origin_allowed
-from scenepipe.server.turns import Turn, begin
+from scenepipe.server.sockets import Socket, ending
+from scenepipe.server.turns import log_fields, spoken
 
 ROUTE = "/v1/responses"
 MOST_WAITING = 16
@@ -35,13 +34,9 @@ _ONE_REQUEST = (b"idempotency-key", b"x-stainless-retry-count")
 async def response_socket(websocket: WebSocket) -> None:
     """One connection, from its handshake to its end; its responses end with it."""
     service: Service = websocket.app.state.service
-    state = websocket.scope["state"]
-    if not origin_allowed(websocket, service.settings, keyed=bool(len(state["keys"]))):
-        await websocket.close(1008)  # before it is accepted: HTTP 403
-        return
     await websocket.accept()
     async with ending(websocket), service.socket():
-        lanes = Lanes(websocket, service, state["caller"])
+        lanes = Lanes(websocket, service, websocket.scope["state"]["caller"])
         try:
             await lanes.serve()
         finally:
@@ -96,9 +91,9 @@ class Lanes:
     async def _made(self, lane: str | None, value: dict[str, Any], before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.wait({before})
-        began, status = time.perf_counter(), 499
+        began, status, told = time.perf_counter(), 499, dict[str, Any]()
         try:
-            await self._spoken(lane, value)
+            told = await self._spoken(lane, value)
             status = 200
         except Exception as error:
             answer = of_error(error)
@@ -107,23 +102,17 @@ class Lanes:
                 LOG.error("a response failed", exc_info=error)
             self._failed(lane, answer)
         finally:
-            self._over(status, time.perf_counter() - began)
+            self._over(status, time.perf_counter() - began, told)
 
-    async def _spoken(self, lane: str | None, value: dict[str, Any]) -> None:
+    async def _spoken(self, lane: str | None, value: dict[str, Any]) -> dict[str, Any]:
         body = ResponsesBody.model_validate(value)
         question = question_of(self._connection, self._service, self._caller, body)
-        turns: list[Turn] = []
-
-        async def makers() -> Sequence[Maker]:
-            turns.append(await begin(self._service, self._caller, question))
-            return turns[0].makers
-
-        with self._service.spans.request(ROUTE, question.run):
-            async with self._service.replying(self._caller, question.lane, makers) as replies:
-                form = Form(self._service, question, body, turns[0])
-                async for group in form.events(replies):
-                    for each in group:
-                        self._send(lane, each)
+        made = spoken(self._service, self._caller, question, route=ROUTE, request_id=question.run)
+        async with made as (turn, replies):
+            async for group in Form(self._service, question, body, turn).events(replies):
+                for each in group:
+                    self._send(lane, each)
+            return log_fields(self._service, question, replies)
 
     def _send(self, lane: str | None, value: dict[str, Any]) -> None:
         self._socket.send(value if lane is None else value | {"stream_id": lane})
@@ -134,7 +123,7 @@ class Lanes:
             told["error"]["headers"] = {"retry-after": str(max(1, round(error.retry_after)))}
         self._send(lane, told)
 
-    def _over(self, status: int, seconds: float) -> None:
+    def _over(self, status: int, seconds: float, told: dict[str, Any]) -> None:
         self._service.metrics.answered(ROUTE, "WS", status, seconds)
         fields = {"route": ROUTE, "method": "WS", "status": status, "seconds": round(seconds, 6)}
-        request_done(fields | {"key": self._caller.name})
+        request_done(fields | {"key": self._caller.name} | told)

@@ -13,6 +13,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from scenepipe.errors import ConfigError, Fault
 from scenepipe.pipeline import Pipeline
 from scenepipe.server.app import NO_KEYS, build_app
 from scenepipe.server.auth import Keys, key_line, parse_keys, read_keys
@@ -110,9 +111,13 @@ def keys_of(settings: Settings) -> Keys:
     """The keys of the settings' file, or the one of the environment (``SCENEPIPE_API_KEY``).
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: the file cannot be read, or holds none: a server that was given keys is never open.
     """
     if settings.keys is not None:
-        return read_keys(settings.keys)
+        keys = read_keys(settings.keys)
+        if not len(keys):
+            fault = Fault("keys", f"{settings.keys} holds no key; 'scenepipe key NAME --file {settings.keys}' adds one")
+            raise ConfigError([fault], "serve")
+        return keys
     alone = os.environ.get(KEY_VARIABLE)
     return parse_keys([key_line("default", alone)], KEY_VARIABLE) if alone else NO_KEYS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -27,7 +27,7 @@ from scenepipe.server.settings import Settings
 from scenepipe.server.tracing import Spans
 from scenepipe.server.voices import Voices
 
-_LOOK_S, _LAST_WORDS_S = 0.05, 2.0
+_LAST_WORDS_S = 2.0
 
 
 class Service:
@@ -48,7 +48,7 @@ class Service:
         self.hub = Hub()
         self._sockets = 0
         self.ready = False
-        self.draining = False
+        self._stopped: ApiError | None = None
         self.broken: str | None = None
         self._replies: set[Replies] = set()
         self._kept: set[asyncio.Task[Result]] = set()
@@ -96,6 +96,11 @@ class Service:
         await asyncio.gather(*self._kept, return_exceptions=True)
         await self.reader.aclose()
         await self.pipeline.aclose()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to stop."""
+        return self.admission.draining
 
     @property
     def is_ready(self) -> bool:
@@ -170,25 +175,22 @@ class Service:
     # --- replies -----------------------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def replying(
-        self, caller: Caller, lane: str, makers: Callable[[], Awaitable[Sequence[Maker]]]
-    ) -> AsyncIterator[Replies]:
-        """Replies, once there is a place for them; stopped when the block is left.
-
-        Args:
-            makers: called when there is; what it looks up is up to date then.
+    async def replies(self, makers: Sequence[Maker]) -> AsyncIterator[Replies]:
+        """Replies of a request that has its place; stopped when the block is left.
 
         Raises:
-            ApiError: there is no place, see `Admission.place`.
+            ApiError: the server stops.
         """
-        async with self.admission.place(caller.name, lane):
-            replies = Replies(await makers(), seconds=self.settings.request_s, keep=self._keep)
-            self._replies.add(replies)
-            try:
-                yield replies
-            finally:
-                self._replies.discard(replies)
-                await replies.aclose()
+        if self._stopped is not None:
+            raise self._stopped
+        settings = self.settings
+        replies = Replies(makers, seconds=settings.request_s, at_once=settings.most_choices, keep=self._keep)
+        self._replies.add(replies)
+        try:
+            yield replies
+        finally:
+            self._replies.discard(replies)
+            await replies.aclose()
 
     @contextlib.asynccontextmanager
     async def socket(self) -> AsyncIterator[None]:
@@ -208,23 +210,21 @@ class Service:
     # --- stopping ----------------------------------------------------------------------------------------------------
 
     async def drain(self) -> None:
-        """Refuse what is new, let what runs finish within its time, then end the rest with an error that says why."""
-        self.draining = self.admission.draining = True
+        """Refuse what is new, let the rest finish within its time, then end it with an error that says why."""
+        self.admission.draining = True
         await self._settled(self.settings.drain_s)
+        self._stopped = ApiError(503, "the server stops", code="draining", retry_after=2)
+        self.admission.turn_away()
         for replies in tuple(self._replies):
-            replies.stop(ApiError(503, "the server stops", code="draining", retry_after=2))
+            replies.stop(self._stopped)
         await self._settled(_LAST_WORDS_S)
 
     async def _settled(self, seconds: float) -> None:
-        for _ in range(round(seconds / _LOOK_S) + 1):
-            if not self.busy:
-                return
-            await asyncio.sleep(_LOOK_S)
-
-    @property
-    def busy(self) -> bool:
-        """Whether somebody waits for a reply."""
-        return bool(self._replies or self._kept or self.admission.running or self.admission.waiting)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.admission.idle()
+                while self._kept:
+                    await asyncio.wait(self._kept)
 
 
 def _log_failure(task: asyncio.Task[Result]) -> None:

@@ -37,7 +37,7 @@ class Settings(BaseModel):
         head_bytes: of a request's head, at most.
         text_characters: of one message or text, at most.
         most_texts: texts in one request of ``/v1/embeddings``, ``/v1/scenes`` and ``/v1/tokenize``.
-        most_choices: ``n`` of one request.
+        most_choices: ``n`` of one request; as many of its replies are made at once, where it has several prompts, too.
         most_tokens: ``max_tokens`` of one request; more is refused.
         most_turns: earlier turns of a chat that a reply is given, at most; older ones are known to the archive alone.
         messages_s: messages a second that one WebSocket may send, over three seconds.

@@ -19,15 +19,13 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic_core import to_json
-from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from scenepipe.server.limits import parsed
 from scenepipe.server.problem import ApiError, invalid
-from scenepipe.server.settings import Settings, is_local
+from scenepipe.server.settings import Settings
 
 BURST_S = 3.0
 """Seconds' worth of messages that may come at once."""
@@ -163,19 +161,3 @@ async def ending(websocket: WebSocket) -> Any:
             with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
                 async with asyncio.timeout(CLOSE_S):
                     await websocket.close(code, reason)
-
-
-def origin_allowed(connection: HTTPConnection, settings: Settings, *, keyed: bool) -> bool:
-    """Whether the web page that opens a connection may; programs that are no browsers send no origin.
-
-    Its own page, and those of ``origins``. Without keys its own page has to be reached under a local name, else any page could
-    lend its name to this machine (DNS rebinding). Browsers ask nobody before they open a WebSocket, so it is checked here.
-    """
-    origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
-    if origin is None or origin in settings.origins or "*" in settings.origins:
-        return True
-    try:
-        given = urlsplit(origin)
-        return given.netloc == host and (keyed or is_local(given.hostname or ""))
-    except ValueError:
-        return False

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from scenepipe.server.logs import LOG
 from scenepipe.server.problem import JSON, ApiError, ClientGone, of_error
 
 DONE = b"data: [DONE]\n\n"
@@ -30,15 +31,18 @@ class Reach:
     """The way to one client: sends an answer whole, or as a stream that begins with its first event."""
 
     def __init__(self, send: Send, stall_s: float) -> None:
-        self._send = send
+        self._send_now = send
         self._stall_s = stall_s
         self.begun = False
 
-    async def whole(self, value: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> None:
-        """An answer in one piece."""
+    async def whole(self, value: Any, headers: Mapping[str, str] | None = None) -> None:
+        """An answer in one piece.
+
+        Raises:
+            ClientGone: the client left it unread for too long.
+        """
         body = to_json(value)
-        given = {"content-type": JSON, "content-length": str(len(body)), **(headers or {})}
-        await self._start(status, given)
+        await self._start({"content-type": JSON, "content-length": str(len(body)), **(headers or {})})
         await self._send({"type": "http.response.body", "body": body})
 
     async def stream(self, chunks: AsyncIterator[bytes], headers: Mapping[str, str] | None = None) -> None:
@@ -49,19 +53,19 @@ class Reach:
         """
         async for chunk in chunks:
             if not self.begun:
-                await self._start(200, HEADERS | dict(headers or {}))
-            await self._body(chunk)
+                await self._start(HEADERS | dict(headers or {}))
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": b""})
 
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+    async def _start(self, headers: Mapping[str, str]) -> None:
         self.begun = True
         raw = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": raw})
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
-    async def _body(self, chunk: bytes) -> None:
+    async def _send(self, message: Message) -> None:
         try:
             async with asyncio.timeout(self._stall_s):
-                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await self._send_now(message)
         except TimeoutError:
             raise ClientGone(f"the client read nothing for {self._stall_s:g} s") from None
 
@@ -102,8 +106,13 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
+def failed(error: ApiError) -> bytes:
+    """The end of a stream that failed, as all but the Responses API have it."""
+    return event(error.body()) + DONE
+
+
 async def with_errors(
-    chunks: AsyncIterator[bytes], worded: Callable[[ApiError], bytes], *, log: Callable[[BaseException], None]
+    chunks: AsyncIterator[bytes], worded: Callable[[ApiError], bytes] = failed
 ) -> AsyncIterator[bytes]:
     """The chunks; an error after the first of them becomes a chunk itself, and the stream ends as it should."""
     begun = False
@@ -114,5 +123,5 @@ async def with_errors(
     except Exception as error:
         if not begun or isinstance(error, ClientGone):
             raise
-        log(error)
+        LOG.error("a stream failed after it had begun", exc_info=error)
         yield worded(of_error(error))

@@ -6,22 +6,22 @@ stand in this file alone. No span holds what was said.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import time
 from collections.abc import Mapping
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from scenepipe import events as ev
 from scenepipe.errors import MissingExtraError
+from scenepipe.registry import installed
 
 if TYPE_CHECKING:
     from scenepipe.server.replies import Result, Voice
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 _NANO = 1_000_000_000
-_CURRENT: ContextVar[Any] = ContextVar("scenepipe_span", default=None)
 
 
 class Spans:
@@ -41,7 +41,7 @@ class Spans:
         if self._tracer is not None:
             end = time.time_ns()
             start = end - int(event.seconds * _NANO)
-            span = self._tracer.start_span(f"stage {event.stage}", start_time=start, context=_CURRENT.get())
+            span = self._tracer.start_span(f"stage {event.stage}", start_time=start)
             span.set_attribute("scenepipe.stage", event.stage)
             span.end(end)
 
@@ -51,7 +51,7 @@ class Spans:
             return
         end = time.time_ns()
         start = end - int(voice.seconds * _NANO)
-        span = self._tracer.start_span(f"chat {model}", start_time=start, context=_CURRENT.get())
+        span = self._tracer.start_span(f"chat {model}", start_time=start)
         span.set_attributes(
             {
                 "gen_ai.operation.name": "chat",
@@ -66,31 +66,17 @@ class Spans:
             span.set_attribute("gen_ai.server.time_to_first_token", voice.first_s)
         span.end(end)
 
-    def request(self, route: str, request_id: str) -> _RequestSpan:
-        """The span around one request."""
-        return _RequestSpan(self._tracer, route, request_id)
-
-
-class _RequestSpan:
-    """A context in which the spans of replies and stages are children of the request's."""
-
-    def __init__(self, tracer: Any, route: str, request_id: str) -> None:
-        self._tracer = tracer
-        self._route = route
-        self._id = request_id
-
-    def __enter__(self) -> None:
-        if self._tracer is not None:
-            from opentelemetry import trace
-
-            self._span = self._tracer.start_span(f"POST {self._route}")
-            self._span.set_attributes({"http.route": self._route, "scenepipe.request_id": self._id})
-            self._token = _CURRENT.set(trace.set_span_in_context(self._span))
-
-    def __exit__(self, *error: object) -> None:
-        if self._tracer is not None:
-            _CURRENT.reset(self._token)
-            self._span.end()
+    def request(self, route: str, request_id: str) -> AbstractContextManager[Any]:
+        """The span around one request; those of its replies and stages are its children. No error's words are in it."""
+        if self._tracer is None:
+            return nullcontext()
+        span: AbstractContextManager[Any] = self._tracer.start_as_current_span(
+            f"POST {route}",
+            attributes={"http.route": route, "scenepipe.request_id": request_id},
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        return span
 
 
 def tracer_of(environment: Mapping[str, str] = os.environ) -> Any:
@@ -103,8 +89,8 @@ def tracer_of(environment: Mapping[str, str] = os.environ) -> Any:
         return None
     module = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
     for needed in ("opentelemetry.sdk", module):
-        if not _installed(needed):
-            raise MissingExtraError("sending OpenTelemetry spans", needed, "server")
+        if not installed(needed):
+            raise MissingExtraError("sending OpenTelemetry spans", needed, "otel")
     from opentelemetry import trace
 
     sdk: Any = importlib.import_module("opentelemetry.sdk.trace")
@@ -114,10 +100,3 @@ def tracer_of(environment: Mapping[str, str] = os.environ) -> Any:
     provider.add_span_processor(export.BatchSpanProcessor(exporter.OTLPSpanExporter()))
     trace.set_tracer_provider(provider)
     return trace.get_tracer("scenepipe.server")
-
-
-def _installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -18,13 +20,15 @@ from scenepipe.errors import MixtureError
 from scenepipe.mixture import Mixture, of
 from scenepipe.recall import operation_id
 from scenepipe.scene import Origin, Scene, new_scene
+from scenepipe.scene import Turn as SaidTurn
 from scenepipe.server import makers
 from scenepipe.server.auth import Caller
 from scenepipe.server.messages import Conversation
+from scenepipe.server.openai_parts import usage
 from scenepipe.server.openai_types import Extension
-from scenepipe.server.places import NAMELESS, ChatKey, Place, chat_key
-from scenepipe.server.problem import invalid
-from scenepipe.server.replies import Maker, Result
+from scenepipe.server.places import ChatKey, Place, chat_key, named
+from scenepipe.server.problem import ApiError, invalid
+from scenepipe.server.replies import Maker, Replies, Result
 from scenepipe.server.service import Service
 from scenepipe.server.side_requests import task_of
 
@@ -46,6 +50,7 @@ class Asked:
         run: id of the run; the same for a request that is sent again under its own name.
         again: the client says that it sends this for another time.
         task: what a chat window wants for itself; None for a person's text.
+        lost: what is answered where ``parent`` is not there, if not a 404.
     """
 
     talk: Conversation
@@ -58,6 +63,7 @@ class Asked:
     named: bool
     again: bool
     task: str | None
+    lost: ApiError | None = None
     n: int = 1
     user: str | None = None
     scene: bool = False
@@ -88,6 +94,7 @@ def asked(
     model: str | None,
     extension: Extension,
     conversation: object = None,
+    lost: ApiError | None = None,
     n: int = 1,
     user: str | None = None,
 ) -> Asked:
@@ -116,6 +123,7 @@ def asked(
         named=own is not None,
         again=own is None and _retried(headers.get("x-stainless-retry-count", "")),
         task=task,
+        lost=lost,
         n=n,
         user=user,
         scene=extension.scene or headers.get(SCENE_HEADER, "").lower() in _ON,
@@ -134,7 +142,11 @@ def _retried(count: str) -> bool:
 
 @dataclass
 class Turn:
-    """The makers of one turn's replies, and how it is found again."""
+    """The makers of one turn's replies, and how it is found again.
+
+    Args:
+        chat: its name; None where the client cannot name it.
+    """
 
     makers: list[Maker]
     chat: str | None = None
@@ -145,6 +157,33 @@ class Turn:
         """``"scenepipe": {…}`` of an answer, for a client that asks."""
         scene = None if result.scene is None else from_json(result.scene.to_json())
         return {"scene": scene, "chat": self.chat, "tip": result.stored}
+
+
+@contextlib.asynccontextmanager
+async def spoken(
+    service: Service, caller: Caller, asked: Asked, *, route: str, request_id: str
+) -> AsyncIterator[tuple[Turn, Replies]]:
+    """A turn and its replies, from its place in the queue on; they are stopped when the block is left.
+
+    Raises:
+        ApiError: there is no place in the queue or in the chat.
+    """
+    with service.spans.request(route, request_id):
+        async with service.admission.place(caller.name, asked.lane):
+            turn = await begin(service, caller, asked)  # what it looks up is up to date now
+            async with service.replies(turn.makers) as replies:
+                yield turn, replies
+
+
+def log_fields(service: Service, asked: Asked, replies: Replies) -> dict[str, Any]:
+    """Figures of a turn for its log line; words only where the operator wants them."""
+    results = replies.finished
+    told = usage(results)
+    found = {"model": asked.model, "prompt_tokens": told["prompt_tokens"], "reply_tokens": told["completion_tokens"]}
+    found |= {"task": asked.task, "finish": results[0].finish if results else None}
+    if service.settings.log_content and results:
+        found |= {"text": asked.talk.text, "reply": results[0].text}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 async def begin(service: Service, caller: Caller, asked: Asked) -> Turn:
@@ -158,12 +197,15 @@ async def begin(service: Service, caller: Caller, asked: Asked) -> Turn:
     if asked.passes_through:
         return _through(service, asked)
     places = service.places(caller)
+    if places is None and asked.lost is not None:
+        raise asked.lost
     if places is None or not (asked.ask.remember or asked.key):
         origin = Origin(namespace=caller.namespace, run=asked.run, user=asked.user)
-        return Turn(_makers(service, asked, _scene(asked, origin, asked.mixture, asked.talk.turns), asked.ask))
+        scene = _scene(asked, origin, asked.mixture, asked.talk.turns)
+        return Turn(_makers(service, asked, scene, _as_messages(asked, asked.ask)))
     if asked.named and (stored := await places.replayed(asked.talk.text, asked.run)) is not None:
         return await _replay(service, asked, stored)
-    place = await places.of(asked.key, asked.talk, run=asked.run, user=asked.user, parent=asked.parent)
+    place = await places.of(asked.key, asked.talk, run=asked.run, user=asked.user, parent=asked.parent, lost=asked.lost)
     if asked.again and place.answered is not None:
         return await _replay(service, asked, place.answered)
     return _told(service, asked, place)
@@ -172,14 +214,29 @@ async def begin(service: Service, caller: Caller, asked: Asked) -> Turn:
 def _told(service: Service, asked: Asked, place: Place) -> Turn:
     style, mixture = _style(asked, place), _mixture(service, asked, place)
     ask = asked.ask.model_copy(update={"style": style, "keep": _kept(style, mixture, place)})
+    ask = _as_messages(asked, ask, place.turns)
     scene = _scene(asked, place.origin, mixture, place.turns)
-    turn = Turn(_makers(service, asked, scene, ask), chat=place.origin.chat)
+    turn = Turn(_makers(service, asked, scene, ask), chat=named(place.origin.chat))
     if asked.ask.remember:
         turn.tip = operation_id(scene, asked.run, "spoken")
-        turn.headers["x-scenepipe-tip"] = turn.tip
-    if turn.chat and not turn.chat.startswith(NAMELESS):
+        if ask.tools is None:  # with tools only the end tells whether the text was answered
+            turn.headers["x-scenepipe-tip"] = turn.tip
+    if turn.chat:
         turn.headers["x-scenepipe-chat"] = quote(turn.chat, safe=" !#$&'()*+,/:;=?@[]")
     return turn
+
+
+def _as_messages(asked: Asked, ask: Ask, turns: Sequence[SaidTurn] = ()) -> Ask:
+    """Tools and what they gave stand in the model's own chat template: it is given messages and no scene prompt.
+
+    Args:
+        turns: what was said before, where the client did not send it.
+    """
+    talk = asked.talk
+    if ask.tools is None and not talk.calls:
+        return ask
+    talk = talk if talk.turns else talk.after(turns)
+    return ask.model_copy(update={"messages": replace(talk, style=ask.style).messages()})
 
 
 def _style(asked: Asked, place: Place) -> str:
@@ -219,12 +276,15 @@ def _makers(service: Service, asked: Asked, scene: Scene, ask: Ask) -> list[Make
     made = service.made(asked.model)
     found = [makers.of_scene(made, scene, ask)]
     for index in range(1, asked.n):
-        own = ask.model_copy(update={"seed": _seed(ask.seed, index), "remember": False, "keep": {}})
+        own = ask.model_copy(update={"seed": seed_of(ask.seed, index), "remember": False, "keep": {}})
         found.append(makers.of_scene(made, scene, own, heard=False))
     return found
 
 
-def _seed(first: int | None, index: int) -> int:
+def seed_of(first: int | None, index: int) -> int | None:
+    """The seed of one of several replies to the same text; the first has the one that was asked for."""
+    if index == 0:
+        return first
     return secrets.randbelow(2**31) if first is None else (first + index * _SEED_STEP) % 2**31
 
 
@@ -233,11 +293,11 @@ def _through(service: Service, asked: Asked) -> Turn:
     if asked.task is not None:
         service.metrics.side()
     request = service.through.request(asked.ask, asked.mixture, messages=asked.talk.messages())
-    seeds = [asked.ask.seed if index == 0 else _seed(asked.ask.seed, index) for index in range(asked.n)]
+    seeds = [seed_of(asked.ask.seed, index) for index in range(asked.n)]
     return Turn([makers.of_prompt(made, request.model_copy(update={"seed": seed})) for seed in seeds])
 
 
 async def _replay(service: Service, asked: Asked, stored: Encounter) -> Turn:
     known = await service.remembering().get([stored.scene_id])
     scene = known[0] if known else new_scene(asked.talk.text)
-    return Turn([makers.of_stored(scene, stored)] * asked.n, chat=stored.chat, tip=stored.id)
+    return Turn([makers.of_stored(scene, stored)] * asked.n, chat=named(stored.chat), tip=stored.id)

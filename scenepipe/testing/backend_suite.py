@@ -39,9 +39,10 @@ from scenepipe.testing.backend_suite_draws import DrawSuite
 from scenepipe.testing.backend_suite_mixtures import MixtureSuite
 from scenepipe.testing.backend_suite_reply import ReplySuite
 from scenepipe.testing.backend_suite_time import TimeSuite
+from scenepipe.testing.backend_suite_tools import ToolSuite
 
 
-class BackendSuite(TimeSuite, DrawSuite, MixtureSuite, ReplySuite):
+class BackendSuite(TimeSuite, DrawSuite, MixtureSuite, ToolSuite, ReplySuite):
     """What every backend must do. What a subclass may set is said with each part.
 
     pytest runs the tests of the last base first: the one that closes the backend is in the first base, and comes last.

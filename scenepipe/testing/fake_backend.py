@@ -6,27 +6,26 @@ import asyncio
 import functools
 import hashlib
 import json
-import math
-import operator
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_logprobs
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, DrawnToken, Request, offload
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, DrawnToken, Finish, Request, offload
 from scenepipe.errors import BackendError, DeadlineError, MixtureError, did_you_mean
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
 from scenepipe.testing.fake_model import PIECE, SAMPLING, FakeModel, draw, narrows, sentence
+from scenepipe.testing.fake_tools import called
+from scenepipe.testing.minimal import minimal_instance
+from scenepipe.tools import ToolCall, ToolCallPiece, check_tools
 
 if TYPE_CHECKING:
     from scenepipe.models.catalogue import LocalModel
     from scenepipe.register import Register
-
-_DEEPEST_SCHEMA = 32
 
 
 class FakeBackend:
@@ -34,7 +33,8 @@ class FakeBackend:
 
     The sentence depends on prompt, mixture, seed and sampling settings alone, so what depends on those can be tested
     without a model. ``temperature`` is 0 or not: 0 takes no notice of the seed. Tokens are words, with the ids of
-    `scenepipe.testing.fake_model.token_id`.
+    `scenepipe.testing.fake_model.token_id`. With ``tools`` switched on it calls those that the user's last words name
+    (`scenepipe.testing.fake_tools`).
 
     Args:
         delay_s: seconds for each word.
@@ -87,12 +87,16 @@ class FakeBackend:
             DeadlineError: the deadline passed.
         """
         prompt = self._checked(request)
+        if request.tools is not None and (calls := called(request.tools, request.messages or (), request.seed)):
+            async for chunk in self._call(calls, prompt):
+                yield chunk
+            return
         timed = self.delay_s > 0 or request.deadline is not None
         async with self._slots:
             started = time.perf_counter()
             tokens = _drawn(request, prompt) if request.logprobs is not None or narrows(request.sampling) else None
             pieces = _pieces(request, prompt) if tokens is None else [token.token for token in tokens]
-            reason: Literal["stop", "length"] = "length" if len(pieces) > request.max_tokens else "stop"
+            reason: Finish = "length" if len(pieces) > request.max_tokens else "stop"
             pieces = pieces[: request.max_tokens]
             for number, piece in enumerate(_until_stop(pieces, request.stop) if request.stop else pieces):
                 if timed:
@@ -103,6 +107,18 @@ class FakeBackend:
                 prompt_tokens=len(prompt.split()), reply_tokens=len(pieces), seconds=time.perf_counter() - started
             )
             yield Chunk(finish_reason=reason, usage=usage)
+
+    async def _call(self, calls: Sequence[ToolCall], prompt: str) -> AsyncIterator[Chunk]:
+        """Calls, each begun by its name and told in two pieces of arguments."""
+        async with self._slots:
+            for index, call in enumerate(calls):
+                half = len(call.arguments) // 2
+                first = ToolCallPiece(index=index, id=call.id, name=call.name, arguments=call.arguments[:half])
+                yield Chunk(tool_calls=(first,))
+                await self._pause(None)
+                yield Chunk(tool_calls=(ToolCallPiece(index=index, arguments=call.arguments[half:]),))
+            usage = Usage(prompt_tokens=len(prompt.split()), reply_tokens=2 * len(calls))
+            yield Chunk(finish_reason="tool_calls", usage=usage)
 
     async def score(self, request: Request, reply: str) -> Sequence[TokenScore]:
         """The log-probability of each word by which `generate` draws.
@@ -152,6 +168,7 @@ class FakeBackend:
             raise BackendError("this fake backend has 'json_schema' switched off")
         check_sampling(request.sampling, can.sampling, "this fake backend")
         check_logprobs(request.logprobs, can.logprobs, "this fake backend")
+        check_tools(request, can, "this fake backend")
         prompt = _prompt(request, chat=can.chat)
         if self.fail_on is not None and self.fail_on in prompt:
             raise BackendError(f"the prompt contains {self.fail_on!r}, on which this fake backend fails")
@@ -211,83 +228,3 @@ def _proofs(model: LocalModel | None, registers: Sequence[Register]) -> list[Ada
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             proofs.append(AdapterProof(register_name=register.name, sha256=sha256))
     return proofs
-
-
-def minimal_instance(schema: Mapping[str, Any], *, _root: Mapping[str, Any] | None = None, _depth: int = 0) -> Any:
-    """A small value that a JSON Schema allows.
-
-    Knows const, enum, default, local ``$ref``, anyOf, oneOf, allOf (merged), the types, required properties, and the
-    least length, size and value; not ``pattern``, ``format`` or ``not``.
-
-    Raises:
-        BackendError: the schema recurses without end.
-    """
-    root = schema if _root is None else _root
-    if _depth > _DEEPEST_SCHEMA:
-        raise BackendError(f"the JSON Schema nests more than {_DEEPEST_SCHEMA} required values")
-    for key in ("const", "default"):
-        if key in schema:
-            return schema[key]
-    if schema.get("enum"):
-        return schema["enum"][0]
-    if part := _chosen_part(schema, root):
-        return minimal_instance(
-            {**{k: v for k, v in schema.items() if k not in _PARTS}, **part}, _root=root, _depth=_depth + 1
-        )
-    return _of_type(schema, root, _depth)
-
-
-_PARTS = ("$ref", "anyOf", "oneOf", "allOf")
-
-
-def _chosen_part(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if "$ref" in schema:
-        target: Any = root
-        for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
-            target = target[step] if step else target
-        return dict(target)
-    if "allOf" in schema:
-        return {key: value for part in schema["allOf"] for key, value in part.items()}
-    options = schema.get("anyOf") or schema.get("oneOf")
-    return dict(options[0]) if options else None
-
-
-def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Any:
-    kind = schema.get("type", "object" if "properties" in schema else "null")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind == "object":
-        known = schema.get("properties", {})
-        return {
-            name: minimal_instance(known.get(name, {}), _root=root, _depth=depth + 1)
-            for name in schema.get("required", ())
-        }
-    if kind == "array":
-        item = schema.get("items", {})
-        return [minimal_instance(item, _root=root, _depth=depth + 1) for _ in range(schema.get("minItems", 0))]
-    if kind == "string":
-        return "x" * schema.get("minLength", 0)
-    if kind in ("integer", "number"):
-        return _least_number(schema, whole=kind == "integer")
-    return {"boolean": False}.get(kind)
-
-
-def _least_number(schema: Mapping[str, Any], *, whole: bool) -> float:
-    """0 where the bounds allow it, or a bound, or the step or the middle beside an excluded one."""
-    bounds = {
-        key: schema[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in schema
-    }
-    tries = [0, *bounds.values(), *(v + 1 for v in bounds.values()), *(v - 1 for v in bounds.values())]
-    tries += [math.ceil(v) for v in bounds.values()] + [math.floor(v) for v in bounds.values()]
-    tries.append(sum(bounds.values()) / max(1, len(bounds)))
-    for value in tries:
-        if not (whole and value != int(value)) and all(_ALLOWS[key](bound, value) for key, bound in bounds.items()):
-            return int(value) if whole else float(value)
-    raise BackendError(f"no number was found within {bounds}")
-
-
-_ALLOWS: Mapping[str, Callable[[float, float], bool]] = {
-    "minimum": operator.le,
-    "maximum": operator.ge,
-    "exclusiveMinimum": operator.lt,
-    "exclusiveMaximum": operator.gt,
-}

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "engine_parity.py"
+from tests.benchmarks.conftest import load
 
-
-def loaded() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("engine_parity_benchmark", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-BENCH = loaded()
+BENCH = load("engine_parity")
 SHARES = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=12)
 
 

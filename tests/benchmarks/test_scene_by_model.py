@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,23 +13,12 @@ from scenepipe.backends.llama_cpp import LlamaCpp
 from scenepipe.contracts import Chunk, Request
 from scenepipe.scene import Emotion, Reading, Scene, SemanticField, Tension, new_scene
 from scenepipe.scene_prompt import SceneRequest, quoted
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.conftest import load
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        spec = importlib.util.spec_from_file_location("scene_by_model_benchmark", FOLDER / "scene_by_model.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(FOLDER))
-    return module
+    return load("scene_by_model")
 
 
 def scene(valence: float | None, tension: float = 0.0, **weights: float) -> Scene:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-PLACE = Path(__file__).parents[2] / "benchmarks" / "scene_linear.py"
+from tests.benchmarks.conftest import load
+
 KINDS = {
     "Russian prose", "English prose", "verse", "verse, one stanza", "one word repeated", "one word denied", "no letters",
     "zalgo", "one letter under marks", "right to left", "soft hyphens and stress", "one long word", "hyphens in one word",
@@ -19,13 +17,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def linear() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scene_linear_benchmark", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("scene_linear")
 
 
 @pytest.mark.parametrize("size", [1_000, 10_000])

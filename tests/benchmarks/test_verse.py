@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from types import ModuleType
 
 import pytest
 
-PLACE = Path(__file__).parents[2] / "benchmarks" / "verse.py"
+from tests.benchmarks.conftest import load
+
 MARKED = (
     "Ти\u0301хо па\u0301дает звезда\u0301,\nСпи\u0301т за ме\u0301льницей вода\u0301,\n"
     "В ко\u0301мнатах уже\u0301 темно\u0301,\nВе\u0301тка тро\u0301гает окно\u0301.",
@@ -20,13 +20,7 @@ MARKED = (
 
 @pytest.fixture(scope="module")
 def verse() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("verse_benchmark", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("verse")
 
 
 @pytest.fixture
@@ -64,6 +58,14 @@ def test_the_table(
     row = next(line for line in printed.splitlines() if "stress in verse" in line)
     assert "n=15" in row
     assert float(row.split()[3]) >= 0.9
+
+
+def test_without_data_it_says_so(
+    verse: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["verse.py"])
+    verse.main()
+    assert capsys.readouterr().out == "not measured: no data given\n"
 
 
 def test_the_interval_holds_the_share(verse: ModuleType) -> None:

@@ -208,9 +208,31 @@ def weaviate_server() -> Iterator[Callable[..., Any]]:
     yield from _stand_ins("weaviate_server", "WeaviateServer")
 
 
+@pytest.fixture
+def redis_server() -> Iterator[Callable[..., Any]]:
+    """See ``redis_server.py``: no stand-in, but a server that a test may kill and empty."""
+    pytest.importorskip("redis", reason="pip install 'scenepipe[redis]'")
+    yield from _stand_ins("redis_server", "RedisServer")
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """URL of a server that all tests share."""
+    pytest.importorskip("redis", reason="pip install 'scenepipe[redis]'")
+    servers = _stand_ins("redis_server", "RedisServer")
+    yield next(servers)().url
+    next(servers, None)
+
+
 # --- Any store -------------------------------------------------------------------------------------------------------
 
-_PACKAGES = {"postgres": "psycopg", "qdrant": "qdrant_client", "qdrant-edge": "qdrant_edge", "weaviate": "weaviate"}
+_PACKAGES = {
+    "postgres": "psycopg",
+    "qdrant": "qdrant_client",
+    "qdrant-edge": "qdrant_edge",
+    "redis": "redis",
+    "weaviate": "weaviate",
+}
 _NUMBERS = itertools.count()
 
 
@@ -230,6 +252,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Arc
             options[kind] = {"url": request.getfixturevalue("postgres_server"), "schema": f"any_{number}"}
         if kind == "qdrant":
             options[kind] = {"url": request.getfixturevalue("qdrant_server")().url}
+        if kind == "redis":
+            options[kind] = {"url": request.getfixturevalue("redis_url"), "prefix": f"any_{number}"}
         if kind == "weaviate":
             server = request.getfixturevalue("weaviate_server")()
             options[kind] = {"url": server.url, "grpc_port": server.grpc_port}

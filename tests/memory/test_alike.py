@@ -107,7 +107,7 @@ async def found(archive: Archive, seed: int) -> tuple[Found, list[Sequence[Neigh
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate"])
 def test_every_store_recalls_alike(store: Callable[[str], Archive], kind: str, seed: int) -> None:
     expected = asyncio.run(found(MemoryArchive(), seed))
     assert sum(map(len, expected[0])) > 60
@@ -115,7 +115,7 @@ def test_every_store_recalls_alike(store: Callable[[str], Archive], kind: str, s
     assert asyncio.run(found(store(kind), seed)) == expected
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate"])
 def test_filters_that_many_pass_are_the_same_filters(
     store: Callable[[str], Archive], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,7 +154,7 @@ async def history(archive: Archive, seed: int) -> list[object]:
     return done
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate"])
 def test_every_store_forgets_alike(store: Callable[[str], Archive], kind: str) -> None:
     expected = asyncio.run(history(MemoryArchive(), 1))
     assert sum(isinstance(each, Encounter) and each.kind == "forgotten" for each in expected) >= 6

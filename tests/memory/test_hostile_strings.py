@@ -13,7 +13,7 @@ from scenepipe.mixture import Mixture
 from scenepipe.scene import Analysis, Delta, Linkage, Origin, Scene, SemanticField, Symbol, Vector, new_scene
 from scenepipe.testing.archive_suite import NOON, encounter_of, scene_of
 
-STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate")
+STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate")
 HOSTILE = (
     "'; DROP TABLE scenes; --",
     "'); DELETE FROM encounters; --",

@@ -13,7 +13,7 @@ from scenepipe.recall import resonance
 from scenepipe.scene import MAX_TEXT_CHARACTERS
 from scenepipe.testing.archive_suite import NOON, encounter_of, query_of, scene_of
 
-STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate")
+STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate")
 TIMES = (
     NOON,
     NOON + timedelta(days=365_000),  # a clock a thousand years fast
@@ -63,7 +63,7 @@ def test_clocks_may_jump(kind: str, store: Callable[[str], Archive]) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres", "qdrant-edge"])
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres", "qdrant-edge", "redis"])
 def test_the_longest_text_is_kept(kind: str, store: Callable[[str], Archive]) -> None:
     """Ten million characters: stored, read back, found, verified and exported like any other."""
     text = ("шаг за шагом " * (MAX_TEXT_CHARACTERS // 13 + 1))[:MAX_TEXT_CHARACTERS]

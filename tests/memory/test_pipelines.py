@@ -76,6 +76,11 @@ def test_qdrant(expected: list[tuple[Any, ...]], qdrant_server: Callable[..., An
 
 
 @pytest.mark.model
+def test_redis(expected: list[tuple[Any, ...]], redis_url: str) -> None:
+    assert recalled(memory_of("redis", {"SCENEPIPE_REDIS_URL": redis_url})) == expected
+
+
+@pytest.mark.model
 def test_weaviate(expected: list[tuple[Any, ...]], weaviate_server: Callable[..., Any]) -> None:
     server = weaviate_server()
     env = {"SCENEPIPE_WEAVIATE_URL": server.url, "SCENEPIPE_WEAVIATE_GRPC_PORT": str(server.grpc_port)}

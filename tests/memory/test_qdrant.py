@@ -255,6 +255,26 @@ def test_a_record_written_twice_at_once_keeps_its_first_form(
     use(server, body)
 
 
+def test_fields_that_repeat_the_record_are_checked_and_the_record_exported(qdrant_server: Start) -> None:
+    server, scene = qdrant_server(), scene_of("шаг", ["шаг"], linkage=["шаг"])
+    met = encounter_of(scene, "op")
+    wrong: dict[str, Any] = {"created": "2030", "keys": [], "own": [], "chains": "[]", "figures": {}, "code": "x"}
+
+    async def body(archive: Archive) -> None:
+        await archive.append([scene], [met])
+        for place, fields in (("scenepipe_scenes", wrong), ("scenepipe_encounters", {"at": met.at.isoformat()[:-6]})):
+            [point] = server._local.scroll(place, limit=10)[0]
+            for name, value in fields.items():
+                server._local.set_payload(place, {name: value}, [point.id])
+                (fault,) = (await archive.verify()).faults
+                assert fault.endswith(f"point {point.id}: damaged"), name
+                assert [record async for record in archive.export()] == [scene, met]
+                server._local.set_payload(place, {name: point.payload[name]}, [point.id])
+        assert (await archive.verify()).faults == ()
+
+    use(server, body)
+
+
 def test_a_changed_record_is_noticed(qdrant_server: Start) -> None:
     server, scenes = qdrant_server(), [scene_of(f"текст {n}", ["шаг"]) for n in range(3)]
 

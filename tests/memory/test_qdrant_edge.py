@@ -12,13 +12,14 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scenepipe.contracts import Archive, Query
 from scenepipe.errors import ArchiveError
-from scenepipe.memory import qdrant_edge
-from scenepipe.memory.qdrant_edge import QdrantEdgeArchive
+from scenepipe.memory import edge_cache
+from scenepipe.memory.qdrant_edge import EdgeEngine, QdrantEdgeArchive
 from scenepipe.testing.archive_material import COMMON_HITS, NOON, common_archive
 from scenepipe.testing.archive_suite import ENCODER, ArchiveFactory, ArchiveSuite, encounter_of, query_of, scene_of
 
@@ -97,9 +98,7 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     source = """
 import asyncio, sys
 from scenepipe.errors import ArchiveError
-from scenepipe.memory import qdrant_edge
 from scenepipe.memory.qdrant_edge import QdrantEdgeArchive
-from scenepipe.testing.archive_material import COMMON_HITS, NOON, common_archive
 try:
     asyncio.run(QdrantEdgeArchive(path=sys.argv[1]).open())
 except ArchiveError as error:
@@ -249,7 +248,7 @@ def test_what_is_kept_for_searches_changes_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     """What was written, forgotten and rebuilt after the first search is found, or not, as by reading each time."""
-    monkeypatch.setattr(qdrant_edge, "_MOST_ROWS", most)
+    monkeypatch.setattr(edge_cache, "MOST_ROWS", most)
     scenes, log = common_archive()
     late, gone = scene_of("потом", ["дом"], vector=[100, 5, 0]), scenes[0]
 
@@ -265,6 +264,70 @@ def test_what_is_kept_for_searches_changes_no_answer(
         assert gone.id not in {hit.scene.id for hit in await archive.find(query_of(gone))}
         await archive.rebuild()
         assert (await archive.find(query_of(late)))[0].scene == late
+        await archive.aclose()
+
+    asyncio.run(main())
+
+
+class Refusing:
+    """A shard of which the next flush fails, after everything was handed to it."""
+
+    def __init__(self, shard: Any) -> None:
+        self._shard = shard
+        self.refusals = 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shard, name)
+
+    def flush(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError("no space left on device")
+        self._shard.flush()
+
+
+def test_what_is_kept_is_not_trusted_after_a_write_that_failed(tmp_path: Path) -> None:
+    """The engine has taken the scene; a repeated append writes nothing new, and a search has to find it."""
+    first, second = scene_of("шаг", ["шаг"]), scene_of("другой шаг", ["шаг"])
+
+    async def main() -> None:
+        archive = opened(tmp_path / "a")
+        await archive.open()
+        await archive.append([first], [])
+        assert [hit.scene for hit in await archive.find(query_of(first))] == [first]
+        engine = archive._engine
+        assert isinstance(engine, EdgeEngine)
+        engine._shard = Refusing(engine._shard)
+        with pytest.raises(ArchiveError, match="no space left"):
+            await archive.append([second], [])
+        assert (await archive.append([second], [])).scenes == 0
+        assert (await archive.find(query_of(second)))[0].scene == second
+        await archive.aclose()
+
+    asyncio.run(main())
+
+
+def test_rows_are_kept_up_to_a_number_of_scenes_whatever_was_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_cache, "MOST_ROWS", 3)
+    scenes = [scene_of(f"шаг {n}", ["шаг"]) for n in range(4)]
+    met = [encounter_of(scenes[0], f"op-{n}") for n in range(20)]
+
+    async def main() -> None:
+        archive = opened(tmp_path / "a")
+        await archive.open()
+        await archive.append(scenes[:2], met)
+        await archive.find(query_of(scenes[0]))
+        engine = archive._engine
+        assert isinstance(engine, EdgeEngine)
+        kept = []
+        for scene in scenes[2:]:
+            await archive.append([scene], [])
+            kept.append(len(engine._kept._rows or ()))
+        assert kept == [3, 0], "beyond the limit they are dropped, not counted on"
+        assert (await archive.find(query_of(scenes[3])))[0].scene == scenes[3]
+        assert engine._kept._rows is None
         await archive.aclose()
 
     asyncio.run(main())

@@ -36,7 +36,8 @@ async def right(archive: Archive) -> None:
     "loss",
     ["DELETE FROM symbols WHERE seq = 2", "DELETE FROM facets", "UPDATE facets SET value = value + 1 WHERE seq = 2",
      "UPDATE symbols SET key = 'не:' || lemma WHERE seq = 2",
-     "INSERT INTO symbols VALUES ('default', 'лишнее', 'лишнее', 2, 1)"],
+     "INSERT INTO symbols VALUES ('default', 'лишнее', 'лишнее', 2, 1)",
+     *(f"UPDATE {table} SET namespace = 'чужой' WHERE seq = 2" for table in ("symbols", "facets", "chains"))],
 )  # fmt: skip
 def test_a_sqlite_archive_repairs_what_it_derives(tmp_path: Path, loss: str) -> None:
     path = tmp_path / "a.db"

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenepipe.contracts import Archive, Query
+from scenepipe.folding.recent import NAMESPACES
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.memory.records import short
 from scenepipe.memory.sqlite import SqliteArchive
-from scenepipe.testing.archive_suite import ArchiveSuite, scene_of
+from scenepipe.scene import Scene
+from scenepipe.testing.archive_suite import ENCODER, ArchiveSuite, scene_of
 
 WORDS = ("шаг", "не:шаг", "дом", "не:дом", "ход", "not:ход", "тьма")
 
@@ -45,6 +47,30 @@ def test_new_rows_are_counted_without_reading_the_old_ones(tmp_path: Path) -> No
 
     [step] = ArchiveSuite().use(lambda name: SqliteArchive(path=str(tmp_path / "a.db")), body)
     assert step == "SEARCH scenes USING INTEGER PRIMARY KEY (rowid>?)"
+
+
+def test_vectors_are_kept_of_the_namespaces_used_last_until_it_closes(tmp_path: Path) -> None:
+    spaces = [f"{n}" for n in range(NAMESPACES + 2)]
+    scenes = {space: scene_of("шаг", vector=[100, 5], namespace=space) for space in spaces}
+    archive = SqliteArchive(path=str(tmp_path / "a.db"))
+
+    def kept() -> int:
+        return sum(archive._finder._vectors.get((space, ENCODER)) is not None for space in spaces)
+
+    async def near(space: str) -> list[Scene]:
+        query = Query(namespace=space, vector=bytes([100, 5]), encoder=ENCODER)
+        return [hit.scene for hit in await archive.find(query)]
+
+    async def main() -> None:
+        await archive.open()
+        await archive.append(list(scenes.values()), [])
+        for space in (*spaces, spaces[0]):
+            assert await near(space) == [scenes[space]]
+        assert kept() == NAMESPACES
+        await archive.aclose()
+        assert kept() == 0
+
+    asyncio.run(main())
 
 
 _KEYS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True)

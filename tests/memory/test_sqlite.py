@@ -262,6 +262,25 @@ def test_an_append_survives_its_caller(tmp_path: Path) -> None:
     assert suite.use(lambda name: opened(tmp_path / "a.db"), count) == 20
 
 
+def test_a_store_is_closed_although_what_waits_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        archive = opened(tmp_path / "a.db")
+        await archive.open()
+
+        def fails() -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(archive, "_drain", fails)
+        with pytest.raises(MemoryError):
+            await archive.aclose()
+        with pytest.raises(ArchiveError, match="is closed"):
+            archive._opened()
+
+    asyncio.run(main())
+
+
 # --- Finding ---------------------------------------------------------------------------------------------------------
 
 

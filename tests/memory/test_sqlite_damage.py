@@ -270,6 +270,23 @@ def test_a_changed_column_is_noticed(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("column", ["analysis", "namespace", "key", "linkage", "chain", "code", "created"])
+def test_a_column_that_repeats_the_record_is_checked_and_the_record_exported(tmp_path: Path, column: str) -> None:
+    async def main() -> None:
+        await (await filled(tmp_path / "a.db", 3)).aclose()
+        file = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
+        file.execute("DROP TRIGGER scenes_no_update")
+        file.execute(f"UPDATE scenes SET {column} = '2030' WHERE seq = 2")
+        file.close()
+        archive = await filled(tmp_path / "a.db", 0)
+        assert (await archive.verify()).faults == ("scene row 2: damaged",)
+        exported = [record async for record in archive.export()]
+        assert {record.id for record in exported if isinstance(record, Scene)} == {s.id for s in scenes(3)}
+        await archive.aclose()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_noise_is_survived(tmp_path: Path, seed: int) -> None:
     """Whole pages of noise: what cannot be read raises ArchiveError, what can be read is right, nothing else happens."""

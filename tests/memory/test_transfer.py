@@ -24,7 +24,7 @@ from scenepipe.scene import Scene
 from scenepipe.testing.archive_suite import NOON, TEXTS, common_archive, encounter_of, scene_of
 
 T = TypeVar("T")
-STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "weaviate")
+STORES = ("memory", "sqlite", "postgres", "qdrant", "qdrant-edge", "redis", "weaviate")
 
 
 def use(archive: Archive, body: Callable[[Archive], Awaitable[T]]) -> T:

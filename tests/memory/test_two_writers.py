@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,12 @@ def test_two_writers_of_postgres_make_the_exact_union(postgres_server: str) -> N
     module = pytest.importorskip("scenepipe.memory.postgres", reason="pip install 'scenepipe[postgres]'")
     options = {"url": postgres_server, "schema": "two_writers"}
     two_write(module.PostgresArchive, options, lambda: module.PostgresArchive(**options))
+
+
+def test_two_writers_of_redis_make_the_exact_union(redis_server: Callable[..., Any]) -> None:
+    module = pytest.importorskip("scenepipe.memory.redis", reason="pip install 'scenepipe[redis]'")
+    options = {"url": redis_server(appendonly="yes", appendfsync="always").url}
+    two_write(module.RedisArchive, options, lambda: module.RedisArchive(**options))
 
 
 def test_a_second_writer_of_qdrant_edge_is_refused_by_name(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pydantic import SecretStr
 from scenepipe.contracts import Archive, Query
 from scenepipe.errors import ArchiveError
 from scenepipe.memory import weaviate
+from scenepipe.memory.point_engine import Search
+from scenepipe.memory.points import components, lemma_index
 from scenepipe.memory.weaviate import WeaviateArchive
 from scenepipe.testing.archive_suite import ENCODER, ArchiveFactory, ArchiveSuite, encounter_of, query_of, scene_of
 
@@ -184,6 +186,21 @@ def test_a_server_that_goes_away_is_named(weaviate_server: Start, monkeypatch: p
                 await call
         server.refuse = None
         assert (await archive.append([scene_of("шаг")], [])).scenes == 1
+
+    use(server, body)
+
+
+def test_a_search_that_is_widened_asks_for_no_more_than_the_server_gives(weaviate_server: Start) -> None:
+    server, scene = weaviate_server(), scene_of("шаг", ["шаг"], vector=[100, 5])
+    vector = components(scene.field.vector if scene.field else None)
+    kinds: tuple[dict[str, Any], ...] = ({}, {"terms": {lemma_index("default", "шаг"): 1.0}}, {"vector": vector})
+
+    async def body(archive: Archive) -> None:
+        await archive.append([scene], [])
+        assert isinstance(archive, WeaviateArchive)
+        searches = [Search({}, 12_800, **kind) for kind in kinds]
+        found = await archive._work(archive._opened().search, searches)
+        assert [[row["scene"] for row, _ in rows] for rows in found] == [[scene.id]] * 3
 
     use(server, body)
 

@@ -140,6 +140,8 @@ class WeaviateServer(weaviate_pb2_grpc.WeaviateServicer):  # type: ignore[misc]
     # --- gRPC --------------------------------------------------------------------------------------------------------
 
     def Search(self, request: search_get_pb2.SearchRequest, context: grpc.ServicerContext) -> Any:
+        if request.limit > 10_000:  # its QUERY_MAXIMUM_RESULTS
+            context.abort(grpc.StatusCode.UNKNOWN, "invalid pagination params: query maximum results exceeded")
         self._allow(context)
         with self._lock:
             self.requests.append(("gRPC", "Search", request))

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from scenepipe import events as ev
+from scenepipe.ask import Ask
 from scenepipe.contracts import AdapterProof, Budget, Capabilities, Resources
 from scenepipe.errors import BackendError, DeadlineError, MixtureError
+from scenepipe.message import Message
 from scenepipe.mixture import Mixture
-from scenepipe.modules.decode import Decode
+from scenepipe.modules.decode import NO_SCENE_PROMPT, Decode
 from scenepipe.pipeline import Pipeline
 from scenepipe.prompt import PROMPT_VERSION, prompt_sha256
 from scenepipe.register import Register
@@ -19,6 +21,7 @@ from scenepipe.scene import Echo, Language, Linkage, Scene, Turn, new_scene
 from scenepipe.testing.fake_backend import FakeBackend
 from scenepipe.testing.hash_encoder import HashEncoder
 from scenepipe.testing.stage_suite import StageSuite
+from scenepipe.tools import Tool, Tools, joined
 
 GIVEN = ("language", "linkage", "registers", "echoes", "turns")
 
@@ -265,6 +268,34 @@ def test_an_engine_that_says_nothing_is_an_error_with_a_way_out(tmp_path: Any) -
 
     with pipeline(tmp_path, Decode(), Silent()) as pipe, pytest.raises(BackendError, match="ended its reply at once"):
         pipe.run(scene())
+
+
+def test_messages_and_tools_go_to_the_engine_in_place_of_the_scene_prompt(tmp_path: Any) -> None:
+    engine = FakeBackend(capabilities={"chat": True, "tools": True})
+    tools = Tools(offered=(Tool(name="weather_of"), Tool(name="clock_of")))
+    heard: list[ev.Event] = []
+    with pipeline(tmp_path, Decode(seed=5, candidates=4), engine) as pipe:
+
+        def said(text: str, **more: Any) -> Any:
+            ask = Ask(messages=(Message(role="user", content=text),), tools=tools, **more)
+            return asyncio.run(pipe.arun(scene(text), ask=ask, emit=heard.append)).reply
+
+        called, words = said("weather_of and clock_of?"), said("Почему?")
+        other = said("Почему? Скажи.")
+    assert called.text == ""
+    assert called.segments == ()
+    assert [call.name for call in called.tool_calls] == ["weather_of", "clock_of"]
+    assert called.finish_reason == "tool_calls"
+    assert not called.answers
+    pieces = [piece for event in heard if isinstance(event, ev.Token) for piece in event.tool_calls]
+    assert joined(pieces) == called.tool_calls
+    assert len(pieces) == 4
+    assert words.answers
+    assert words.text
+    assert words.receipt.prompt_version == NO_SCENE_PROMPT
+    assert words.receipt.used == {"poet": 0.5, "body": 0.3}
+    assert words.receipt.candidates == ()
+    assert len({reply.receipt.prompt_sha256 for reply in (called, words, other)}) == 3
 
 
 def test_the_budget_counts_what_was_spoken(tmp_path: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from scenepipe import events as ev
 from scenepipe import load
 from scenepipe.analysis.model_answer import SceneAnswer, parse_answer
 from scenepipe.backends.llama_cpp import LlamaCpp
-from scenepipe.contracts import Chunk, Request, Resources
+from scenepipe.contracts import Chunk, Neighbour, Request, Resources
 from scenepipe.errors import BackendError, ConfigError, RegisterError
+from scenepipe.memory.memory import MemoryArchive
 from scenepipe.memory.sqlite import SqliteArchive
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.modules import llm_scene
@@ -105,6 +107,35 @@ def test_map_reads_many_texts_and_explain_shows_the_request() -> None:
     assert preview["json_schema"]["required"] == list(GOOD)
     assert preview["mixture"] == {}
     assert not [event for event in events if isinstance(event, (ev.Warned, ev.Failed))]
+
+
+class Shared(MemoryArchive):
+    """Reads in one of the loop's shared threads, as a client that blocks does."""
+
+    async def neighbours(
+        self, symbols: Sequence[str], *, namespace: str = "default", limit: int = 10
+    ) -> Sequence[Neighbour]:
+        await asyncio.to_thread(lambda: None)
+        return await super().neighbours(symbols, namespace=namespace, limit=limit)
+
+
+def test_the_rules_leave_the_loops_threads_to_the_archive_that_they_ask() -> None:
+    """With one shared thread, an archive that reads in it could never answer rules that wait in it."""
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        pipe = Pipeline(
+            [("llm-scene", LlmScene())],
+            backend=Apt(""),
+            archive=Shared(),
+            encoder=ENCODER,
+            given=("language", "symbols"),
+            deadline_s=20,
+        )
+        async with pipe:
+            assert (await pipe.arun(given_scene(RU))).linkage is not None
+
+    asyncio.run(main())
 
 
 class Unopened(FakeBackend):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scenepipe import chats
 from scenepipe.contracts import Appended, Context, Encounter, Resources
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.memory import MemoryArchive
@@ -17,6 +18,7 @@ from scenepipe.memory.sqlite import SqliteArchive
 from scenepipe.modules.remember import Remember
 from scenepipe.scene import SCENE_NAMESPACE, Origin, Receipt, Reply, Scene
 from scenepipe.testing.archive_suite import scene_of
+from scenepipe.tools import ToolCall
 
 
 class SlowArchive(MemoryArchive):
@@ -95,6 +97,26 @@ def test_a_turn_names_what_it_follows_and_a_regenerated_one_is_not_met_again() -
         silent = scene.with_(origin=again.model_copy(update={"run": "r3"}), reply=None)
         await Remember().run(silent, context(archive))
         assert len(await archive.encounters()) == 3
+
+    asyncio.run(main())
+
+
+def test_a_call_of_a_tool_is_no_answer_and_what_follows_it_is() -> None:
+    async def main() -> None:
+        archive, scene = MemoryArchive(), spoken("")
+        assert scene.reply is not None
+        called = scene.reply.model_copy(update={"tool_calls": (ToolCall(id="c", name="f"),)})
+        await Remember().run(scene.with_(reply=called), context(archive))
+        (met,) = await archive.encounters()
+        assert met.kind == "met"
+        assert chats.tip_of(scene.with_(reply=called)) == met.id
+        on = Origin(namespace="дом", chat="c", turn=4, run="r2", parent=met.id, regenerate=True)
+        for reply in (called, scene.reply.model_copy(update={"text": "снег"})):
+            await Remember().run(scene.with_(origin=on, reply=reply), context(archive))
+        assert [e.kind for e in await archive.encounters()] == ["met", "spoken"]
+        chat = await chats.load(archive, "c", namespace="дом")
+        assert [(step.reply, step.replies) for step in chat.steps()] == [("снег", 1)]
+        assert chats.tip_of(scene.with_(origin=on, reply=called)) == met.id
 
     asyncio.run(main())
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from scenepipe.contracts import Context, Resources
-from scenepipe.errors import BackendError, ConfigError, InputError
+from scenepipe.errors import BackendError, ConfigError, InputError, UnreachableError
 from scenepipe.modules.remote_tokenizer import RemoteTokenizer
 from scenepipe.scene import Scene, new_scene
 from scenepipe.testing.stage_suite import StageSuite
@@ -121,17 +121,18 @@ def test_another_answer_is_an_error_that_says_so(
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
-    with pytest.raises(BackendError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         read(RemoteTokenizer(url="http://127.0.0.1:1", timeout_s=1), "A door.")
-    with pytest.raises(ConfigError, match="http://127"):
-        RemoteTokenizer(url="localhost")
+    with pytest.raises(ConfigError, match="http://127") as caught:
+        RemoteTokenizer(url="localhost", batch_size=0, timeout_s=0)
+    assert {fault.where for fault in caught.value.faults} == {"url", "batch_size", "timeout_s"}
 
 
 def test_a_slow_server_is_given_up(server: Server) -> None:
     held = threading.Event()
     server.answer = lambda texts: ((held.wait(5) and 200) or 200, {"data": [READ]})
     try:
-        with pytest.raises(BackendError, match="Timeout"):
+        with pytest.raises(UnreachableError, match="Timeout"):
             read(RemoteTokenizer(url=server.url, timeout_s=0.1), "A door.")
     finally:
         held.set()

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenepipe.contracts import Budget, Context, Failure
-from scenepipe.errors import BackendError, ConfigError, DeadlineError, InputError, StageError
+from scenepipe.errors import BackendError, ConfigError, DeadlineError, InputError, StageError, UnreachableError
+from scenepipe.memory.memory import MemoryArchive
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Language, Linkage, Origin, Scene, new_scene
 from scenepipe.testing.fake_backend import FakeBackend
@@ -158,6 +159,57 @@ def test_one_bad_row_fails_alone_in_a_batch() -> None:
     with Pipeline([Tag(), Upper(batch_size=64)]) as pipe:
         results = list(pipe.map(["a", "spoil", "b"], concurrency=64))
     assert [type(r).__name__ for r in results] == ["Scene", "Failure", "Scene"]
+
+
+class Unreachable(Upper):
+    def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
+        self.sizes.append(len(scenes))
+        raise UnreachableError("the server is away")
+
+
+def test_a_server_that_is_away_is_asked_once_for_a_batch() -> None:
+    away = Unreachable(batch_size=64)
+    with Pipeline([Tag(), away]) as pipe:
+        results = [row for row in pipe.map([f"t{i}" for i in range(8)], concurrency=8) if isinstance(row, Failure)]
+    assert [(row.error, row.message) for row in results] == [("UnreachableError", "the server is away")] * 8
+    assert away.sizes == [8]
+
+
+class Abandoned(Upper):
+    """Fails its first batch once every row but the last was abandoned."""
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=64)
+        self.started, self.abandoned = threading.Event(), threading.Event()
+
+    def run_batch(self, scenes: Sequence[Scene], ctx: Context) -> list[Scene]:
+        self.sizes.append(len(scenes))
+        if len(scenes) > 1:
+            self.started.set()
+            assert self.abandoned.wait(30)
+            raise ValueError("spoilt batch")
+        return [scene.with_(outputs={"text": scene.text}) for scene in scenes]
+
+
+def test_rows_that_nobody_waits_for_are_not_tried_again() -> None:
+    async def main() -> None:
+        stage = Abandoned()
+        async with Pipeline([Tag(), stage]) as pipe:
+            rows = [asyncio.create_task(pipe.arun(f"t{i}")) for i in range(4)]
+            await asyncio.to_thread(stage.started.wait, 30)
+            for row in rows[:-1]:
+                row.cancel()
+            await asyncio.wait(rows[:-1])
+            stage.abandoned.set()
+            assert (await rows[-1]).outputs == {"text": "t3"}
+        assert stage.sizes == [4, 1]
+
+    asyncio.run(main())
+
+
+def test_a_batch_stage_that_takes_no_scene_at_once_is_refused() -> None:
+    with pytest.raises(ConfigError, match="upper: batch_size: 0 was given; it must be at least 1"):
+        Pipeline([Tag(), ("upper", Upper(batch_size=0))])
 
 
 def test_batches_gather_what_is_waiting_off_the_loop() -> None:
@@ -333,6 +385,25 @@ def test_sync_works_from_inside_a_foreign_loop() -> None:
     assert asyncio.run(main()) == "a"
 
 
+def test_a_preview_waits_for_the_loop_without_holding_it() -> None:
+    free = threading.Event()
+
+    class Waits(Tag):
+        reads: ClassVar[frozenset[str]] = frozenset({"language"})
+        writes: ClassVar[frozenset[str]] = frozenset({"reply"})
+        needs: ClassVar[frozenset[str]] = frozenset({"backend"})
+
+        def preview(self, scene: Scene, ctx: Context) -> dict[str, Any]:
+            return {"free": free.wait(2)}
+
+    async def run() -> Any:
+        async with Pipeline([Tag(), ("speak", Waits())], backend=FakeBackend()) as pipe:
+            asyncio.get_running_loop().call_later(0.05, free.set)
+            return (await pipe.aexplain("a")).previews
+
+    assert asyncio.run(run()) == {"speak": {"free": True}}
+
+
 def test_explain_runs_no_engine() -> None:
     backend = FakeBackend(fail_on="")
 
@@ -384,6 +455,34 @@ def test_closing_twice_is_nothing() -> None:
     pipe.run("a")
     pipe.close()
     pipe.close()
+
+
+def test_one_that_cannot_be_closed_leaves_none_open() -> None:
+    closed: list[str] = []
+
+    class Closes(Tag):
+        async def aclose(self) -> None:
+            closed.append("stage")
+            raise BackendError("the connection was lost")
+
+    class Last(Upper):
+        async def aclose(self) -> None:
+            closed.append("last stage")
+
+    class Kept(MemoryArchive):
+        async def aclose(self) -> None:
+            closed.append("archive")
+
+    class Remembers(Last):
+        uses: ClassVar[frozenset[str]] = frozenset({"archive"})
+
+    before = set(threading.enumerate())
+    pipe = Pipeline([Closes(), Remembers()], archive=Kept())
+    pipe.run("a")
+    with pytest.raises(BackendError, match="the connection was lost"):
+        pipe.close()
+    assert closed == ["stage", "last stage", "archive"]
+    assert "scenepipe" not in {thread.name for thread in set(threading.enumerate()) - before}, "its loop goes on"
 
 
 def test_map_memory_does_not_grow_with_the_rows() -> None:

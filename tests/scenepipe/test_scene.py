@@ -16,6 +16,8 @@ from scenepipe.scene import (
     Language,
     Linkage,
     Origin,
+    Receipt,
+    Reply,
     Scene,
     SemanticField,
     Symbol,
@@ -26,6 +28,7 @@ from scenepipe.scene import (
     scene_id,
     scene_key,
 )
+from scenepipe.tools import ToolCall
 
 TEXTS = st.text(min_size=1).filter(lambda t: t.strip())
 
@@ -182,3 +185,16 @@ def test_a_chats_fields_are_written_only_in_a_chat() -> None:
     assert Scene.from_json(talked.to_json()) == talked
     assert Scene.from_json(plain.to_json()) == plain
     assert new_scene("шаг", Origin(parent="p")).to_json().count('"parent":"p"') == 1
+
+
+def test_calls_of_tools_are_written_only_where_there_are_some() -> None:
+    receipt = Receipt(backend="fake", model="m", mode="exact", prompt_version=1, prompt_sha256="0" * 64)
+    spoken = new_scene("шаг").with_(reply=Reply(text="да", receipt=receipt))
+    assert spoken.reply is not None
+    calls = (ToolCall(id="c", name="weather_of", arguments='{"town": "Тверь"}'),)
+    called = spoken.with_(reply=spoken.reply.model_copy(update={"tool_calls": calls, "finish_reason": "tool_calls"}))
+    assert "tool_calls" not in spoken.to_json()
+    for scene in (spoken, called):
+        assert Scene.from_json(scene.to_json()) == scene
+    assert called.reply is not None
+    assert (spoken.reply.answers, called.reply.answers) == (True, False)

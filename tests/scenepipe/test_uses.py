@@ -1,18 +1,14 @@
-"""A stage that uses an archive where the pipeline has one, and how a batch asks it from its thread."""
+"""A stage that uses an archive where the pipeline has one."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-import pytest
-
-from scenepipe.contracts import Context, Resources
+from scenepipe.contracts import Context
 from scenepipe.drawing.pipeline import describe
-from scenepipe.errors import DeadlineError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene
@@ -108,49 +104,3 @@ def test_many_rows_ask_without_holding_each_other_up() -> None:
         assert [outputs(s)["found"] for s in pipe.map([f"текст {n}" for n in range(40)]) if isinstance(s, Scene)] == [
             "0"
         ] * 40
-
-
-# --- ctx.wait ---
-
-
-def context(**options: float) -> Context:
-    return Context(Resources(), run="r", pipeline="p", emit=lambda event: None, **options)  # type: ignore[arg-type]
-
-
-async def answer(value: int) -> int:
-    await asyncio.sleep(0)
-    return value
-
-
-def test_waiting_on_the_loops_own_thread_is_refused() -> None:
-    async def main() -> None:
-        with pytest.raises(RuntimeError, match="await there instead"):
-            context().wait(answer(1))
-
-    asyncio.run(main())
-
-
-def test_an_error_reaches_the_thread_that_waits() -> None:
-    async def fails() -> int:
-        raise ValueError("no such thing")
-
-    async def main() -> None:
-        ctx = context()
-        with pytest.raises(ValueError, match="no such thing"):
-            await asyncio.to_thread(ctx.wait, fails())
-        assert await asyncio.to_thread(ctx.wait, answer(3)) == 3
-
-    asyncio.run(main())
-
-
-def test_without_a_loop_the_thread_runs_it_itself() -> None:
-    assert context().wait(answer(2)) == 2
-
-
-def test_the_deadline_ends_the_waiting() -> None:
-    async def main() -> None:
-        ctx = context(deadline=time.monotonic() + 0.05)
-        with pytest.raises(DeadlineError):
-            await asyncio.to_thread(ctx.wait, asyncio.sleep(30))
-
-    asyncio.run(main())

@@ -51,6 +51,31 @@ def test_a_timeout_of_its_own_is_no_deadline() -> None:
     asyncio.run(main())
 
 
+def test_the_loops_own_thread_is_refused() -> None:
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="await there instead"):
+            context().wait(said("нет"))
+
+    asyncio.run(main())
+
+
+def test_an_error_reaches_the_thread_that_waits() -> None:
+    async def fails() -> str:
+        raise ValueError("no such thing")
+
+    async def main() -> None:
+        ctx = context()
+        with pytest.raises(ValueError, match="no such thing"):
+            await asyncio.to_thread(ctx.wait, fails())
+        assert await asyncio.to_thread(ctx.wait, said("да")) == "да"
+
+    asyncio.run(main())
+
+
+def test_without_a_loop_the_thread_runs_it_itself() -> None:
+    assert context().wait(said("да")) == "да"
+
+
 def test_the_deadline_ends_it_and_cancels_what_it_waits_for() -> None:
     cancelled = asyncio.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -35,6 +36,8 @@ def test_a_mixture_answers_by_its_name_and_is_not_its_parts() -> None:
 def test_a_mixture_is_between_its_parts_and_the_order_means_nothing() -> None:
     one, other = scored("mix:poet@0.6+philosopher@0.4"), scored("mix:philosopher@0.4+poet@0.6")
     assert one == pytest.approx(other, abs=0.05)
+    poet, philosopher = scored("mix:poet"), scored("mix:philosopher")
+    assert max(math.dist(one, poet), math.dist(one, philosopher)) < 0.9 * math.dist(poet, philosopher)
 
 
 def test_the_answer_is_spoken_by_that_model() -> None:

@@ -59,6 +59,7 @@ async function say() {
   const text = $("text").value.trim();
   if (!text || running) return;
   problem();
+  const own = chat;
   running = new AbortController();
   busy(true);
   const mine = $("compare").checked ? mixers : mixers.slice(0, 1);
@@ -69,7 +70,7 @@ async function say() {
   const said = await Promise.allSettled(turn.voices.map((voice, index) => hear(voice, view[index], messages, index === 0)));
   const failed = said.find((each) => each.status === "rejected")?.reason;
   if (failed && failed.name !== "AbortError") problem(failed.message);
-  if (turn.voices[0].text) keep(turn);
+  if (turn.voices[0].text && own === chat) keep(turn);
   announce(failed ? t("stopped") : `${t("replied")} ${turn.voices.map((voice) => voice.text).join(" — ")}`);
   running = null;
   busy(false);
@@ -97,7 +98,7 @@ async function hear(voice, view, messages, first) {
     view.removeAttribute("aria-busy");
     view.classList.toggle("cut", !voice.scene);
   }
-  view.after(tools(voice));
+  if (voice.scene) view.after(tools(voice));
   if (first) drawScene(voice.scene);
 }
 
@@ -126,9 +127,10 @@ function keep(turn) {
 
 /** What the text alone says, before any model has spoken. */
 async function formScene(text, turn) {
+  const own = chat;
   try {
     const { data } = await post("v1/scenes", { input: [text] });
-    if (data[0].object === "scene" && !turn.voices[0].scene) drawScene(data[0]);
+    if (data[0].object === "scene" && !turn.voices[0].scene && own === chat) drawScene(data[0]);
   } catch (error) {
     problem(error.message);
   }

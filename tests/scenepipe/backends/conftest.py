@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+from scenepipe.models.adapter import Adapter, LowRank
+from scenepipe.models.catalogue import LocalModel
+from scenepipe.register import Register, find_registers
+from tests.scenepipe.backends.servers.vocabulary import NAMES
 
-from scenepipe.models.adapter import Adapter, LowRank  # noqa: E402
-
+REGISTERS = Path(__file__).parents[3] / "registers"
 VOCABULARY = 160
 _SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
@@ -68,6 +72,7 @@ class Tiny:
 
 
 def _make(family: str) -> Tiny:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     name, more, endings = FAMILIES[family]
     text = "Text" if name == "Gemma3" else ""
     torch.manual_seed(7)
@@ -77,6 +82,33 @@ def _make(family: str) -> Tiny:
         parameter.data += torch.randn_like(parameter) * 0.05
     targets = tuple(n for n, layer in model.named_modules() if n.rpartition(".")[2] in endings)
     return Tiny(model, targets)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """One event loop for a file's tests: an open backend belongs to the loop that opened it."""
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def shipped() -> list[Register]:
+    """Two of the registers that come with scenepipe."""
+    return list(find_registers(NAMES, [REGISTERS]).values())
+
+
+@pytest.fixture
+def tiny_gguf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], LocalModel]:
+    """A model whose GGUF says that it is a tiny one with these tokens; the file is not there."""
+    from scenepipe.backends import same_model
+
+    def make(words: list[str]) -> LocalModel:
+        header = SimpleNamespace(metadata={"tokenizer.ggml.tokens": [word.encode() for word in words]})
+        monkeypatch.setattr(same_model, "facts", lambda model: SimpleNamespace(blocks=2, embedding=64))
+        monkeypatch.setattr(same_model, "read_header", lambda path: header)
+        return LocalModel("tiny", tmp_path / "tiny.gguf", "0" * 64, None, "0" * 64)
+
+    return make
 
 
 @pytest.fixture(scope="session")

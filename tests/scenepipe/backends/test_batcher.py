@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 tokenizers = pytest.importorskip("tokenizers")
 
+from scenepipe.backends import batcher  # noqa: E402
 from scenepipe.backends.bank import RegisterBank  # noqa: E402
 from scenepipe.backends.batcher import Batcher  # noqa: E402
 from scenepipe.backends.passes import Passes  # noqa: E402
@@ -59,7 +61,7 @@ class Rig:
     def __init__(self, model: Any, registers: dict[str, Adapter], parallel: int, max_batch_tokens: int) -> None:
         self.model = model
         self.bank = RegisterBank(model, registers, dtype=torch.float32)
-        self.passes = Spy(model, self.bank, parallel)
+        self.passes = Spy(model, self.bank, parallel, model.config.get_text_config().max_position_embeddings)
         self.batcher = Batcher(self.passes, parallel=parallel, max_batch_tokens=max_batch_tokens, threads=1)
 
     def alone(self, row: Row) -> list[int]:
@@ -102,6 +104,12 @@ def row_of(number: int, *, tokens: int = 12, sampling: Sampling = GREEDY, seed: 
         text=RowText(WORDS),
         outlet=Outlet(asyncio.get_running_loop(), asyncio.Queue()),
     )
+
+
+def once(function: Callable[[], Any]) -> Generator[None, None, Any]:
+    """A job of one piece."""
+    yield from ()
+    return function()
 
 
 async def finish(row: Row) -> list[Chunk]:
@@ -237,7 +245,7 @@ def test_probabilities_are_told_to_those_who_ask_and_are_the_models_own(
         assert {len(token.top) for token in told[2]} == {0}
         for number in (0, 2):
             row = rows[number]
-            score = partial(rig.passes.score, row.prompt, row.reply, row.weights)
+            score = rig.passes.score(row.prompt, row.reply, row.weights, 64)
             expected = rig.batcher.call(score).result(60)
             assert [token.logprob for token in told[number]] == pytest.approx(expected, abs=1e-3)
             assert "".join(token.token for token in told[number]).split() == [f"w{n}" for n in row.reply]
@@ -316,11 +324,25 @@ def test_a_failed_pass_fails_its_rows_by_name_and_the_loop_goes_on(rig: Rig, err
     asyncio.run(scenario())
 
 
+def test_a_failed_draw_fails_its_rows_by_name_and_the_loop_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        row = row_of(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(batcher, "draw", lambda logits, rows: 1 // 0)
+            rig.batcher.submit(row)
+            with pytest.raises(BackendError, match="failed with 1 tokens to draw: ZeroDivisionError"):
+                await finish(row)
+        again = row_of(0)
+        assert (await together(rig, [again]))[0] == rig.alone(again)
+
+    asyncio.run(scenario())
+
+
 def test_a_row_whose_grammar_fails_leaves_its_neighbours_alone(rig: Rig) -> None:
     class Failing:
         finished = False
 
-        def allowed(self) -> Any:
+        def forbidden(self) -> Any:
             raise BackendError("the grammar failed")
 
     async def scenario() -> None:
@@ -365,7 +387,7 @@ def test_closing_fails_what_runs_and_what_waits(rig: Rig) -> None:
         with pytest.raises(BackendError, match="closed"):
             rig.batcher.submit(row_of(0))
         with pytest.raises(BackendError, match="closed"):
-            rig.batcher.call(lambda: 1)
+            rig.batcher.call(once(lambda: 1))
         rig.batcher.close()
 
     asyncio.run(scenario())
@@ -390,23 +412,66 @@ def test_nobody_waits_for_a_closed_event_loop(rig: Rig) -> None:
 
 
 def test_calls_run_between_steps_and_bring_their_errors_back(rig: Rig) -> None:
-    assert rig.batcher.call(lambda: torch.is_inference_mode_enabled()).result(10)
+    assert rig.batcher.call(once(torch.is_inference_mode_enabled)).result(10)
     with pytest.raises(BackendError, match="a proof: ZeroDivisionError"):
-        rig.batcher.call(lambda: 1 // 0).result(10)
+        rig.batcher.call(once(lambda: 1 // 0)).result(10)
+
+
+def test_a_long_score_lets_the_others_speak_between_its_passes(rig: Rig) -> None:
+    seen: list[int] = []
+
+    def job(row: Row) -> Generator[None, None, None]:
+        for _ in range(5):
+            seen.append(len(row.reply))
+            yield
+
+    async def scenario() -> None:
+        row = row_of(0, tokens=60)
+        rig.batcher.submit(row)
+        while not row.reply:
+            await asyncio.sleep(0.001)
+        await asyncio.wrap_future(rig.batcher.call(job(row)))
+        row.dropped = True
+
+    asyncio.run(scenario())
+    assert [after - before for before, after in itertools.pairwise(seen)] == [1, 1, 1, 1]
+
+
+def test_a_score_that_nobody_waits_for_goes_no_further(rig: Rig) -> None:
+    begun, go_on, passes = threading.Event(), threading.Event(), []
+
+    def job() -> Generator[None, None, None]:
+        while True:
+            passes.append(1)
+            begun.set()
+            go_on.wait(10)
+            yield
+
+    future = rig.batcher.call(job())
+    assert begun.wait(10)
+    assert future.cancel()
+    go_on.set()
+    assert rig.batcher.call(once(lambda: 7)).result(10) == 7
+    assert passes == [1]
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reply", [1, 40, 100])
+@pytest.mark.parametrize(("reply", "limit"), [(1, 64), (40, 64), (100, 64), (40, 5), (1, 3), (0, 64)])
 def test_scores_are_the_log_probabilities_of_one_plain_pass(
-    tiny: Any, registers: dict[str, Adapter], rig_of: Callable[..., Rig], reply: int, monkeypatch: pytest.MonkeyPatch
+    tiny: Any,
+    registers: dict[str, Adapter],
+    rig_of: Callable[..., Rig],
+    reply: int,
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("scenepipe.backends.passes._SCORED_AT_ONCE", 32)
     rig = rig_of(tiny, registers)
     prompt = torch.randint(3, 150, (8,), generator=torch.Generator().manual_seed(1)).tolist()
     said = torch.randint(3, 150, (reply,), generator=torch.Generator().manual_seed(2)).tolist()
-    told = rig.batcher.call(lambda: rig.passes.score(prompt, said, MIXTURES[2])).result(60)
+    told = rig.batcher.call(rig.passes.score(prompt, said, MIXTURES[2], limit)).result(60)
     with torch.inference_mode(), rig.bank.mixing(torch.tensor([MIXTURES[2]])):
         logits = rig.model(input_ids=torch.tensor([prompt + said])).logits[0, len(prompt) - 1 : -1]
     expected = logits.log_softmax(-1).gather(1, torch.tensor(said).unsqueeze(1))[:, 0]
@@ -415,7 +480,7 @@ def test_scores_are_the_log_probabilities_of_one_plain_pass(
 
 def test_a_batch_that_drifts_from_rows_alone_is_noticed(tiny: Any, registers: dict[str, Adapter], rig_of: Any) -> None:
     rig = rig_of(tiny, registers)
-    drift = lambda: rig.batcher.call(lambda: rig.passes.drift([3, 4, 5, 6], list(range(20, 40)))).result(60)  # noqa: E731
+    drift = lambda: rig.batcher.call(once(lambda: rig.passes.drift([3, 4, 5, 6], list(range(20, 40))))).result(60)  # noqa: E731
     assert drift() < 1e-4
     real = Passes.step
     with pytest.MonkeyPatch.context() as patch:

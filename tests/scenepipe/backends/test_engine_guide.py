@@ -29,16 +29,53 @@ def test_its_pipelines_build_their_backends(page: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_its_table_of_tools_says_who_calls_them(page: Path) -> None:
+    _, _, section = page.read_text(encoding="utf-8").partition("| `tool_choice` | `parallel_tool_calls` |")
+    told = {}
+    for line in section.partition("\n\n")[0].splitlines()[2:]:
+        name, _, choice, parallel = (cell.strip() for cell in line.strip("|").split("|"))
+        wishes = (("required", "`required`" in choice), ("named", "," in choice), ("parallel", parallel != "–"))
+        told[name.strip("`")] = tuple(wish for wish, known in wishes if known)
+    chats = {name: row.chat for name, row in FLAVOURS.items()}
+    assert told == {name: chat.tools for name, chat in chats.items() if chat is not None and chat.tools is not None}
+
+
+def yes(cell: str) -> bool:
+    """Whether a cell says yes without more words; it says no with a dash."""
+    assert cell in ("yes", "да", "–")
+    return cell != "–"
+
+
+def cells(page: Path, engine: str) -> list[str]:
+    """Mixture, streaming, JSON Schema and log-probabilities in the one row that begins so."""
+    (row,) = (line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| {engine}"))
+    return [cell.strip() for cell in row.split("|")[2:6]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("name", ["llama-cpp", "transformers", "vllm", "triton"])
+def test_its_table_says_what_each_native_engine_claims(page: Path, name: str) -> None:
+    given = {"url": "http://h", "served": "m", "adapters": {"poet": "p"}} if name == "triton" else {}
+    can = default_registry().load("backend", name)(**given).capabilities
+    mixture, streaming, schema, logprobs = cells(page, f"`{name}`,")
+    assert mixture.startswith(can.mixtures[0])
+    assert yes(streaming) == can.streaming
+    assert yes(schema) == can.json_schema
+    assert logprobs == (str(can.logprobs) if can.logprobs else "–")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 @pytest.mark.parametrize("flavour", sorted(FLAVOURS))
 def test_its_table_says_what_each_flavour_claims(page: Path, flavour: FlavourName) -> None:
-    (row,) = (line for line in page.read_text(encoding="utf-8").splitlines() if f"`flavour: {flavour}`" in line)
-    _, _, mixture, streaming, schema, logprobs, *_ = (cell.strip() for cell in row.split("|"))
+    mixture, streaming, schema, logprobs = cells(page, f"`openai`, `flavour: {flavour}`")
     prompt, chat = (
         OpenAI(url="http://h", flavour=flavour, endpoint=each).capabilities for each in ("completions", "chat")
     )
-    assert streaming in ("yes", "да")
+    assert yes(streaming) == prompt.streaming
     assert logprobs.split(",")[0] == (str(prompt.logprobs) if prompt.logprobs else "–")
-    words = "" if prompt.json_schema else "`endpoint: chat`" if chat.json_schema else "–"
-    assert words in schema
+    if chat.json_schema and not prompt.json_schema:
+        assert schema in ("with `endpoint: chat`", "с `endpoint: chat`")
+    else:
+        assert yes(schema) == prompt.json_schema
     modes = {"scales": "exact", "loaded": "premerged", "none": "–"}
     assert mixture.startswith(modes.get(FLAVOURS[flavour].lora, "premerged"))

@@ -36,21 +36,10 @@ NAMES = ("poet", "philosopher")
 
 
 @pytest.fixture(scope="module")
-def registers() -> list[Register]:
-    return list(find_registers(NAMES, [ROOT]).values())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def lone(local_model: LocalModel, registers: list[Register], runner: asyncio.Runner) -> Iterator[LlamaCpp]:
+def lone(local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner) -> Iterator[LlamaCpp]:
     """An engine with one slot: what is tested there shares it with everything before."""
     backend = LlamaCpp(parallel=1, context=2048)
-    runner.run(backend.open(local_model, registers))
+    runner.run(backend.open(local_model, shipped))
     yield backend
     runner.run(backend.aclose())
 
@@ -61,7 +50,7 @@ class TestConformance(BackendSuite):
     async def token_ids(self, backend: Backend, text: str) -> list[int]:
         assert isinstance(backend, LlamaCpp)
         assert backend._engine is not None
-        return await backend._engine.tokens(text, special=False)
+        return await backend._words.tokens(text, special=False)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -76,13 +65,13 @@ class TestConformance(BackendSuite):
 
 
 def test_proofs_name_the_adapter_files_and_see_their_effect(
-    local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     backend = LlamaCpp(parallel=1, context=256)
-    proofs = runner.run(backend.open(local_model, registers))
+    proofs = runner.run(backend.open(local_model, shipped))
     runner.run(backend.aclose())
-    assert [p.register_name for p in proofs] == [r.name for r in registers]
-    assert [p.sha256 for p in proofs] == [adapter_of(r, local_model).sha256 for r in registers]
+    assert [p.register_name for p in proofs] == [r.name for r in shipped]
+    assert [p.sha256 for p in proofs] == [adapter_of(r, local_model).sha256 for r in shipped]
     assert not any(p.zero_effect for p in proofs)
 
 
@@ -176,7 +165,7 @@ def test_a_trained_register_unfolds_the_linkage(lone: LlamaCpp, runner: asyncio.
 
 
 def test_no_cache_crosses_mixtures(
-    lone: LlamaCpp, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    lone: LlamaCpp, local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     """One slot, the same prompt: A, B, A and the base say what a server that has seen nothing else says."""
     order = ("poet", "philosopher", "poet", "base", "poet@0.5+philosopher@0.5", "poet")
@@ -189,7 +178,7 @@ def test_no_cache_crosses_mixtures(
     told.append(greedy(lone, "poet"))
     for mixture in dict.fromkeys(order):
         fresh = LlamaCpp(parallel=1, context=2048)
-        runner.run(fresh.open(local_model, registers))
+        runner.run(fresh.open(local_model, shipped))
         alone = greedy(fresh, mixture)
         runner.run(fresh.aclose())
         assert {text for m, text in zip((*order, "poet"), told, strict=True) if m == mixture} == {alone}
@@ -228,11 +217,11 @@ def test_a_prompt_over_the_context_says_how_much_fits(lone: LlamaCpp, runner: as
 
 
 def test_the_context_is_for_each_request(
-    local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     async def scenario() -> list[str]:
         backend = LlamaCpp(parallel=3, context=256)
-        await backend.open(local_model, registers)
+        await backend.open(local_model, shipped)
         try:
             prompt = "x " * 230
             return await asyncio.gather(*(say(backend, prompt=prompt, max_tokens=8, seed=n) for n in range(3)))
@@ -309,10 +298,10 @@ def test_a_deadline_counts_while_a_request_waits_for_its_slot(lone: LlamaCpp, ru
     assert text
 
 
-def test_closing_fails_what_runs_and_ends_the_threads(local_model: LocalModel, registers: list[Register]) -> None:
+def test_closing_fails_what_runs_and_ends_the_threads(local_model: LocalModel, shipped: list[Register]) -> None:
     async def scenario() -> float:
         backend = LlamaCpp(parallel=2, context=1024)
-        await backend.open(local_model, registers)
+        await backend.open(local_model, shipped)
         running = [asyncio.create_task(say(backend, prompt=RU, max_tokens=900, seed=n)) for n in range(3)]
         while backend._slots.busy < 2:
             await asyncio.sleep(0.01)
@@ -402,11 +391,11 @@ def test_score_is_of_the_raw_distribution(lone: LlamaCpp, runner: asyncio.Runner
 
 
 def test_a_register_scores_its_own_replies_higher(
-    lone: LlamaCpp, registers: list[Register], runner: asyncio.Runner
+    lone: LlamaCpp, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     from scenepipe.prompt import ScenePrompt
 
-    for register in registers:
+    for register in shipped:
         rows = [row for row in examples(register) if row.split == "test"][:2]
         means = {"base": 0.0, register.name: 0.0}
         for row in rows:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from scenepipe.backends.llama_reply import LlamaReply, completion
+from scenepipe.backends.llama_vocabulary import LlamaVocabulary
 from scenepipe.contracts import Chunk, Request
 from scenepipe.errors import BackendError
 from scenepipe.sampling import Sampling
@@ -16,14 +17,10 @@ from scenepipe.sampling import Sampling
 PIECES = {1: " one", 2: " two", 3: "\ufffd", 106: "<end_of_turn>"}
 
 
-class Engine:
-    """The two questions that a reply asks its engine."""
-
-    async def piece(self, token: int) -> str:
-        return PIECES[token]
-
-    async def text(self, tokens: Sequence[int]) -> str:
-        return "".join(PIECES[token] for token in tokens)
+async def post(path: str, body: Mapping[str, Any], *, deadline: float | None = None) -> Any:
+    """What a reply asks of its server."""
+    assert path == "/detokenize"
+    return {"content": "".join(PIECES[token] for token in body["tokens"])}
 
 
 def event(content: str, token: int, *, top: tuple[int, ...] = (), bytes_: bytes | None = None) -> dict[str, Any]:
@@ -49,7 +46,7 @@ def last(kind: str) -> dict[str, Any]:
 
 def chunks(*events: dict[str, Any], logprobs: int | None = 1) -> list[Chunk]:
     async def all_of_them() -> list[Chunk | None]:
-        reply = LlamaReply(Engine(), Request(prompt="a", logprobs=logprobs), ())  # type: ignore[arg-type]
+        reply = LlamaReply(LlamaVocabulary(post), Request(prompt="a", logprobs=logprobs), ())
         return [await reply.chunk(each, 0.5) for each in events]
 
     return [chunk for chunk in asyncio.run(all_of_them()) if chunk is not None]

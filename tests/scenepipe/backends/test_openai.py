@@ -16,26 +16,10 @@ from scenepipe.register import Register, find_registers
 from scenepipe.testing.backend_suite import BackendSuite
 from scenepipe.testing.fake_model import PLACES, VERBS, token_id
 from tests.scenepipe.backends.servers.fake import FakeServer
-from tests.scenepipe.backends.servers.vocabulary import word_model
+from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, NAMES, REGISTERS, word_model
 
 ROOT = Path(__file__).parents[3] / "registers"
-NAMES = ("poet", "philosopher")
-_MIXED = ("poet", "philosopher", "poet@0.5", "poet@0.5+philosopher@0.5", "poet@0.5+philosopher@0.3")
-DEPLOYED = {mixture: f"lora-{number}" for number, mixture in enumerate(_MIXED)}
-"""Every mixture that the suite asks for, by the name that it has at a server whose adapters have names."""
-
-
-def register(name: str) -> Register:
-    return Register(name, Path(), {}, {}, "●", "🙂", "CC0-1.0", {})
-
-
-REGISTERS = [register(name) for name in NAMES]
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
+LONG_S = 0.2  # a word: ten of them take longer than the deadline that the suite sets
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +42,7 @@ class FlavourSuite(BackendSuite):
     def backend(
         cls, vocabulary: LocalModel, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[OpenAI]:
-        with FakeServer(cls.flavour, adapters=cls.adapters()) as server:
+        with FakeServer(cls.flavour, adapters=cls.adapters(), long_s=LONG_S) as server:
             options = cls.options(tmp_path_factory.mktemp("composed"))
             backend = OpenAI(url=server.url, flavour=cls.flavour, parallel=4, **options)  # type: ignore[arg-type]
             model, registers = cls.material(vocabulary)

@@ -10,28 +10,22 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from scenepipe.backends.canary import Told, without_effect
 from scenepipe.backends.openai import OpenAI
-from scenepipe.backends.openai_canary import Told, without_effect
 from scenepipe.backends.openai_flavours import FLAVOURS
 from scenepipe.config import parse_config
 from scenepipe.contracts import AdapterProof, Message, Request
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, MixtureError
 from scenepipe.mixture import Mixture, of
 from scenepipe.models.adapter import adapter_sha256
-from scenepipe.register import Register, find_registers
+from scenepipe.register import Register
 from scenepipe.registry import default_registry
 from scenepipe.testing.backend_suite import EN, GREEDY, RU, collect, plan, say
-from tests.scenepipe.backends.servers.fake import FakeServer
+from tests.scenepipe.backends.servers.fake import FakeServer, Refused
 from tests.scenepipe.backends.servers.fields import fields
+from tests.scenepipe.backends.servers.vocabulary import NAMES, REGISTERS
 
 ROOT = Path(__file__).parents[3] / "registers"
-NAMES = ("poet", "philosopher")
-REGISTERS = [Register(name, Path(), {}, {}, "●", "🙂", "CC0-1.0", {}) for name in NAMES]
-
-
-@pytest.fixture(scope="module")
-def shipped() -> list[Register]:
-    return list(find_registers(NAMES, [ROOT]).values())
 
 
 def run(
@@ -305,6 +299,24 @@ def test_vllm_that_was_started_again_is_given_its_adapters_again(shipped: list[R
 
         before, after = run(server, shipped, use, composed=str(tmp_path))
     assert before == after
+
+
+def test_vllm_that_never_knows_an_adapter_it_has_loaded_is_asked_twice(
+    shipped: list[Register], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeServer("vllm") as server:
+
+        async def use(backend: OpenAI, proofs: Any) -> list[Any]:
+            def unknown(name: str | None) -> str:
+                raise Refused(f"The model `{name}` does not exist.", 404)
+
+            monkeypatch.setattr(server, "_voice", unknown)
+            server.asked.clear()
+            with pytest.raises(BackendError, match="HTTP 404: The model `poet.*` does not exist"):
+                await say(backend, prompt=RU, sampling=GREEDY, plan=plan("poet", "premerged"))
+            return posted(server, "/v1/completions")
+
+        assert len(run(server, shipped, use, composed=str(tmp_path))) == 2
 
 
 def test_vllm_that_has_an_adapter_already_is_not_asked_twice(shipped: list[Register], tmp_path: Path) -> None:

@@ -279,7 +279,7 @@ def test_a_slow_drip_ends_at_the_deadline_of_the_request_or_of_the_backend() -> 
             started = time.monotonic()
             with pytest.raises(DeadlineError, match=r"\(generic\), request .*: the deadline passed"):
                 run(server.url, request=request, **options)
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < 4.0  # the whole drip takes 5 s
 
 
 def test_silence_before_the_first_token_and_between_tokens() -> None:
@@ -394,11 +394,7 @@ def test_stop_strings_end_a_text_at_the_first_of_them(text: str, stop: Sequence[
         if watch.stopped:
             break
     said += watch.rest()
-    places = [text.find(each) for each in stop if each in text]
-    if not places:
-        assert said == text
-        assert not watch.stopped
-    else:
-        assert watch.stopped
-        assert text.startswith(said)
-        assert not any(each in said for each in stop)
+    read = (text[: at + size] for at in range(0, len(text), size))
+    met = next((so_far for so_far in read if any(each in so_far for each in stop)), None)
+    assert watch.stopped == (met is not None)
+    assert said == (text if met is None else text[: min(met.index(each) for each in stop if each in met)])

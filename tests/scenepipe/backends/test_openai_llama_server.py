@@ -13,7 +13,6 @@ from pydantic import SecretStr
 
 from scenepipe.backends.llama_engine import EngineOptions, common_params, import_engine
 from scenepipe.backends.openai import OpenAI
-from scenepipe.backends.openai_llama import Vocabulary
 from scenepipe.contracts import Backend, Message, Request
 from scenepipe.errors import BackendError
 from scenepipe.models.catalogue import LocalModel
@@ -30,12 +29,7 @@ SLOTS = 2
 
 
 @pytest.fixture(scope="module")
-def registers() -> list[Register]:
-    return list(find_registers(NAMES, [ROOT]).values())
-
-
-@pytest.fixture(scope="module")
-def url(local_model: LocalModel, registers: list[Register]) -> Iterator[str]:
+def url(local_model: LocalModel, shipped: list[Register]) -> Iterator[str]:
     """A server as ``llama-server --lora A,B --api-key …`` starts it, its adapters in another order than ours."""
     options = EngineOptions(
         context=1024,
@@ -52,16 +46,10 @@ def url(local_model: LocalModel, registers: list[Register]) -> Iterator[str]:
         mlock=False,
         swa_full=True,
     )
-    adapters = [str(gguf_adapter(register, local_model)) for register in reversed(registers)]
+    adapters = [str(gguf_adapter(register, local_model)) for register in reversed(shipped)]
     server = import_engine().Server(common_params(options, str(local_model.gguf), adapters, KEY))
     yield server.listening_address
     del server
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
 
 
 def client(url: str, **options: Any) -> OpenAI:
@@ -74,19 +62,16 @@ class TestConformance(BackendSuite):
 
     async def token_ids(self, backend: Backend, text: str) -> Sequence[int]:
         assert isinstance(backend, OpenAI)
-        assert backend._server is not None
-        return await Vocabulary(backend._server).tokens(text, special=False)
+        return await backend._words.tokens(text, special=False)
 
     @pytest.fixture(scope="class")
     @classmethod
     def backend(
-        cls, url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+        cls, url: str, local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
     ) -> Iterator[OpenAI]:
         backend = client(url)
-        proofs = runner.run(backend.open(local_model, registers))
-        assert [proof.sha256 for proof in proofs] == [
-            adapter_of(register, local_model).sha256 for register in registers
-        ]
+        proofs = runner.run(backend.open(local_model, shipped))
+        assert [proof.sha256 for proof in proofs] == [adapter_of(register, local_model).sha256 for register in shipped]
         assert not any(proof.zero_effect for proof in proofs)
         assert backend.capabilities.parallel == SLOTS
         yield backend
@@ -94,14 +79,14 @@ class TestConformance(BackendSuite):
 
 
 def test_it_gives_a_reply_the_probability_of_the_engine_in_process(
-    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    url: str, local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     """Near the same mixture's, nearer than any other's: both read prompts in pieces of their own, and with weights of four bits
     that moves the probability of an unlikely token by up to 0.3 nats."""
     from scenepipe.backends.llama_cpp import LlamaCpp
 
     async def told(backend: Backend) -> list[list[float]]:
-        await backend.open(local_model, registers)
+        await backend.open(local_model, shipped)
         plans = [plan(each) for each in ("base", "poet", "poet@0.6+philosopher@0.4")]
         scores = [await backend.score(Request(prompt=RU, plan=each), " Тишина — это вход.") for each in plans]
         await backend.aclose()
@@ -114,11 +99,11 @@ def test_it_gives_a_reply_the_probability_of_the_engine_in_process(
 
 
 def test_the_chat_endpoint_takes_messages_scales_and_tells_probabilities(
-    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    url: str, local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     async def told() -> tuple[str, str, Any]:
         backend = client(url, endpoint="chat")
-        await backend.open(local_model, registers)
+        await backend.open(local_model, shipped)
         messages = (Message(role="user", content="Почему тихо?"),)
         common = {"messages": messages, "max_tokens": 8, "sampling": GREEDY}
         base = await say(backend, **common)
@@ -134,16 +119,16 @@ def test_the_chat_endpoint_takes_messages_scales_and_tells_probabilities(
 
 
 def test_a_wrong_key_and_a_register_that_is_not_there_are_named(
-    url: str, local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    url: str, local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     wrong = OpenAI(url=url, flavour="llama-server", api_key=SecretStr("another key"), retries=0)
     with pytest.raises(BackendError, match=r"HTTP 401: Invalid API Key; give the key as api_key"):
-        runner.run(wrong.open(local_model, registers))
+        runner.run(wrong.open(local_model, shipped))
     (other,) = find_registers(["body"], [ROOT]).values()
     with pytest.raises(
         BackendError, match=r"register 'body' is not among its adapters .* start it with --lora "
     ) as told:
-        runner.run(client(url).open(local_model, [*registers, other]))
+        runner.run(client(url).open(local_model, [*shipped, other]))
     assert KEY not in str(told.value)
 
 

@@ -37,7 +37,7 @@ class OneRow:
     def recent(self, count: int) -> Sequence[int]:
         return self.tokens[-count:]
 
-    def allowed(self) -> Any:
+    def forbidden(self) -> Any:
         return self.mask
 
 
@@ -165,8 +165,8 @@ def test_penalties_count_the_reply_alone(setting: dict[str, Any], reply: list[in
 
 
 def test_a_mask_is_kept_also_where_it_is_shorter_than_the_logits() -> None:
-    mask = torch.zeros(600, dtype=torch.bool)
-    mask[[3, 5]] = True
+    mask = torch.ones(600, dtype=torch.bool)
+    mask[[3, 5]] = False
     values = torch.randn(2, VOCABULARY)
     rows = [OneRow(Sampling(temperature=5.0, top_k=0, top_p=1.0, min_p=0.0), mask=mask), OneRow(Sampling())]
     told = {draw(values.clone(), rows)[0] for _ in range(40)}

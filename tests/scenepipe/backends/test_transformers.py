@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from scenepipe.backends import json_grammar, transformers_load
+from scenepipe.backends import json_grammar, same_model
 from scenepipe.backends.quantization import Gguf
 from scenepipe.backends.transformers import Transformers
 from scenepipe.contracts import Backend, Message, Request
@@ -33,21 +33,10 @@ MIXTURES = ("poet@0.6+philosopher@0.4", "base", "philosopher", "poet@0.1", "poet
 
 
 @pytest.fixture(scope="module")
-def registers() -> list[Register]:
-    return list(find_registers(NAMES, [ROOT]).values())
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture(scope="module")
-def exact(local_model: LocalModel, registers: list[Register], runner: asyncio.Runner) -> Iterator[Transformers]:
+def exact(local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner) -> Iterator[Transformers]:
     """In float32, where another batch size does not move a token."""
     backend = Transformers(dtype="float32", parallel=8)
-    runner.run(backend.open(local_model, registers))
+    runner.run(backend.open(local_model, shipped))
     yield backend
     runner.run(backend.aclose())
 
@@ -146,7 +135,7 @@ def test_a_schema_holds_beside_free_rows(exact: Transformers, runner: asyncio.Ru
 
 
 def test_a_prompt_longer_than_the_context_is_named(
-    local_model: LocalModel, registers: list[Register], runner: asyncio.Runner, exact: Transformers
+    local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner, exact: Transformers
 ) -> None:
     with pytest.raises(BackendError, match="2048 fit; raise backend.context"):
         runner.run(say(exact, prompt="a " * 2100))
@@ -175,15 +164,15 @@ def test_an_empty_prompt_is_the_beginning_of_a_text(exact: Transformers, runner:
 
 
 def test_proofs_name_the_adapter_files_and_see_their_effect(
-    local_model: LocalModel, registers: list[Register], runner: asyncio.Runner
+    local_model: LocalModel, shipped: list[Register], runner: asyncio.Runner
 ) -> None:
     """In the dtype that ``auto`` chooses here."""
     backend = Transformers(parallel=2)
-    proofs = runner.run(backend.open(local_model, registers))
+    proofs = runner.run(backend.open(local_model, shipped))
     spoken = runner.run(say(backend, prompt=RU, max_tokens=8, sampling=GREEDY, plan=plan("poet")))
     runner.run(backend.aclose())
-    assert [p.register_name for p in proofs] == [r.name for r in registers]
-    assert [p.sha256 for p in proofs] == [adapter_of(r, local_model).sha256 for r in registers]
+    assert [p.register_name for p in proofs] == [r.name for r in shipped]
+    assert [p.sha256 for p in proofs] == [adapter_of(r, local_model).sha256 for r in shipped]
     assert not any(p.zero_effect for p in proofs)
     assert spoken.strip()
 
@@ -212,7 +201,7 @@ def test_the_gguf_itself_says_what_the_kept_copy_says(
 
 @pytest.mark.parametrize("method", ["bitsandbytes-8bit", "bitsandbytes-4bit"])
 def test_a_quantised_base_speaks_with_registers(
-    method: str, local_model: LocalModel, registers: list[Register], exact: Transformers, runner: asyncio.Runner
+    method: str, local_model: LocalModel, shipped: list[Register], exact: Transformers, runner: asyncio.Runner
 ) -> None:
     pytest.importorskip("bitsandbytes")
     from pydantic import TypeAdapter
@@ -221,7 +210,7 @@ def test_a_quantised_base_speaks_with_registers(
 
     quantization = TypeAdapter[Any](Quantization).validate_python({"method": method})
     backend = Transformers(quantization=quantization, dtype="float32", parallel=4, device="cpu")
-    runner.run(backend.open(local_model, registers))
+    runner.run(backend.open(local_model, shipped))
     means = {}
     for mixture in ("base", "poet", "philosopher@0.5"):
         request = Request(prompt=RU, plan=plan(mixture))
@@ -238,7 +227,7 @@ def test_weights_of_the_users_own_must_have_the_models_vocabulary(
     from scenepipe.models.dequantise import safetensors_of
 
     folder = str(safetensors_of(local_model))
-    real = transformers_load.read_header
+    real = same_model.read_header
 
     def other(path: Path) -> Any:
         header = real(path)
@@ -248,7 +237,7 @@ def test_weights_of_the_users_own_must_have_the_models_vocabulary(
     backend = Transformers(weights=folder, parallel=2)
     assert runner.run(backend.open(local_model, [])) == []
     runner.run(backend.aclose())
-    monkeypatch.setattr(transformers_load, "read_header", other)
+    monkeypatch.setattr(same_model, "read_header", other)
     with pytest.raises(BackendError, match="another tokenizer, so another base model"):
         runner.run(Transformers(weights=folder).open(local_model, []))
 

@@ -4,9 +4,11 @@ refused is refused by name."""
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import json
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +20,8 @@ transformers = pytest.importorskip("transformers")
 
 from pydantic import TypeAdapter, ValidationError  # noqa: E402
 
+from scenepipe.backends import same_model, transformers_load  # noqa: E402
 from scenepipe.backends import transformers as backend_module  # noqa: E402
-from scenepipe.backends import transformers_load  # noqa: E402
 from scenepipe.backends.quantization import Quantization, require  # noqa: E402
 from scenepipe.backends.transformers import Transformers  # noqa: E402
 from scenepipe.contracts import Backend, Message, Request  # noqa: E402
@@ -35,12 +37,6 @@ from scenepipe.testing.backend_suite_mixtures import MixtureSuite  # noqa: E402
 
 GREEDY = Sampling(temperature=0.0)
 WORDS = ["<pad>", "<s>", "</s>", *(f"w{n}" for n in range(157))]
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
 
 
 def save(folder: Path, model: Any, **tokenizer: Any) -> Path:
@@ -70,12 +66,9 @@ def adapter(tiny_of: Any, make_adapter: Any) -> Adapter:
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalModel:
+def model(tiny_gguf: Callable[[list[str]], LocalModel]) -> LocalModel:
     """A model whose GGUF says what the tiny model is."""
-    monkeypatch.setattr(transformers_load, "facts", lambda model: SimpleNamespace(blocks=2, embedding=64))
-    header = SimpleNamespace(metadata={"tokenizer.ggml.tokens": [word.encode() for word in WORDS]})
-    monkeypatch.setattr(transformers_load, "read_header", lambda path: header)
-    return LocalModel("tiny", tmp_path / "tiny.gguf", "0" * 64, None, "0" * 64)
+    return tiny_gguf(WORDS)
 
 
 Open = Callable[..., Any]
@@ -122,6 +115,24 @@ def test_an_adapter_without_effect_is_found_out(
     proofs = runner.run(backend.open(model, []))
     runner.run(backend.aclose())
     assert [(proof.register_name, proof.zero_effect) for proof in proofs] == [("poet", False), ("mute", True)]
+
+
+def test_a_closed_engine_gives_the_models_memory_back(opened: Open, runner: asyncio.Runner) -> None:
+    backend = opened()
+    model = weakref.ref(backend._engine._base.model)
+    runner.run(backend.aclose())
+    gc.collect()
+    assert model() is None
+
+
+def test_an_engine_that_a_cancelled_open_left_ends_by_itself(model: LocalModel, folder: Path, adapter: Adapter) -> None:
+    engine = Transformers(weights=str(folder), context=64)._start(model, {"poet": adapter})
+    thread, base = engine._batcher._thread, weakref.ref(engine._base.model)
+    del engine
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert base() is None
 
 
 class TestSettingsAndMixtures(DrawSuite, MixtureSuite):
@@ -202,8 +213,12 @@ def test_max_batch_tokens(limit: int, reads: int, opened: Open, runner: asyncio.
 
 
 def test_threads(opened: Open) -> None:
+    def told() -> Generator[None, None, int]:
+        yield
+        return int(torch.get_num_threads())
+
     before = torch.get_num_threads()
-    counts = [opened(threads=threads)._engine._batcher.call(torch.get_num_threads).result(10) for threads in (1, 2)]
+    counts = [opened(threads=threads)._engine._batcher.call(told()).result(10) for threads in (1, 2)]
     torch.set_num_threads(before)
     assert counts == [1, 2]
 
@@ -376,7 +391,7 @@ def test_a_folder_that_is_no_model_is_named(opened: Open, tmp_path: Path) -> Non
 
 
 def test_weights_of_another_base_are_named(opened: Open, tiny_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transformers_load, "facts", lambda model: SimpleNamespace(blocks=18, embedding=64))
+    monkeypatch.setattr(same_model, "facts", lambda model: SimpleNamespace(blocks=18, embedding=64))
     with pytest.raises(BackendError, match="have 2 layers and 'tiny' has 18: another base model"):
         opened()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -15,13 +14,9 @@ from scenepipe.backends.triton import Triton
 from scenepipe.errors import BackendError, ConfigError, MixtureError
 from scenepipe.register import Register
 from scenepipe.testing.backend_suite import GREEDY, RU, BackendSuite, collect, plan, say
-from tests.scenepipe.backends.servers.fake import FakeServer
-from tests.scenepipe.backends.servers.vocabulary import word_model
-
-NAMES = ("poet", "philosopher")
-_MIXED = ("poet", "philosopher", "poet@0.5", "poet@0.5+philosopher@0.5", "poet@0.5+philosopher@0.3")
-DEPLOYED = {mixture: f"lora-{number}" for number, mixture in enumerate(_MIXED)}
-REGISTERS = [Register(name, Path(), {}, {}, "●", "🙂", "CC0-1.0", {}) for name in NAMES]
+from tests.scenepipe.backends.servers.fake import SSE, FakeServer
+from tests.scenepipe.backends.servers.http import Answer
+from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, NAMES, REGISTERS, word_model
 
 
 class TritonSuite(BackendSuite):
@@ -30,7 +25,7 @@ class TritonSuite(BackendSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-        with FakeServer("triton", adapters=list(DEPLOYED.values())) as server:
+        with FakeServer("triton", adapters=list(DEPLOYED.values()), long_s=0.2) as server:
             backend = Triton(url=server.url, served="base-model", adapters=DEPLOYED, parallel=4, streaming=cls.streams)
             runner.run(backend.open(word_model(tmp_path_factory.mktemp("words")), REGISTERS))
             yield backend
@@ -108,3 +103,22 @@ def test_usage_is_the_servers_and_the_key_is_sent() -> None:
         assert server.asked[-1].headers["authorization"] == "Bearer k"
     usage = chunks[-1].usage
     assert (usage.prompt_tokens, usage.reply_tokens) == (9, 5)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_message_names_the_request_that_was_sent(streaming: bool) -> None:
+    with FakeServer("triton") as server:
+
+        async def use(backend: Triton) -> str:
+            server._triton = _breaks_off  # type: ignore[method-assign]
+            with pytest.raises(BackendError, match="an event is not of its kind") as error:
+                await say(backend, prompt=RU, max_tokens=4, sampling=GREEDY)
+            return str(error.value)
+
+        words = told(server, registers=[], streaming=streaming)(use)
+        assert server.asked[-1].headers["x-request-id"] in words
+
+
+async def _breaks_off(body: dict[str, Any]) -> Answer:
+    event = json.dumps({"text_output": "a", "num_output_tokens": "many"}).encode()
+    return Answer(b"data: " + event + b"\n\n", headers=SSE) if body["stream"] else Answer(event)

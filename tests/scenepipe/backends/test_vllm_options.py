@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +17,17 @@ pytest.importorskip("tokenizers")
 
 import tokenizers
 
+from scenepipe.backends.canary import proofs_by_likeliest
 from scenepipe.backends.vllm import Vllm
+from scenepipe.backends.vllm_engine import VllmEngine
 from scenepipe.backends.vllm_options import engine_arguments, fitting_rank, platform_faults, unknown
 from scenepipe.backends.vllm_reply import SAMPLING, VllmReply, sampling_arguments, scores
 from scenepipe.contracts import Request
 from scenepipe.errors import BackendError, ConfigError, MissingExtraError, MixtureError
-from scenepipe.mixture import Plan, parse
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.registry import default_registry
 from scenepipe.sampling import Sampling
+from scenepipe.testing.backend_requests import plan
 
 WORDS = ["<s>", "</s>", "one", "two", "three", "four"]
 
@@ -211,10 +215,6 @@ def run(backend: Vllm, **request: Any) -> None:
     asyncio.run(drain())
 
 
-def plan(mixture: str, mode: Any = "premerged") -> Plan:
-    return Plan(asked=parse(mixture), used=parse(mixture), mode=mode)
-
-
 @pytest.mark.parametrize("mode", ["premerged", "top1", "refuse"])
 def test_a_mixture_reaches_the_engine_as_its_composed_adapter(opened: Vllm, mode: str) -> None:
     with pytest.raises(BackendError, match="reached the engine"):
@@ -235,7 +235,7 @@ def test_the_base_has_no_adapter_or_zeros_where_vllm_needs_one(
 
 def test_what_it_cannot_honour_never_reaches_the_engine(opened: Vllm) -> None:
     with pytest.raises(MixtureError, match=r"'pot' is not open; did you mean 'poet'"):
-        run(opened, plan=plan("pot"))
+        run(opened, plan=plan("pot", "premerged"))
     with pytest.raises(MixtureError, match="cannot honour 'mixture: exact'; possible: premerged"):
         run(opened, plan=plan("poet", "exact"))
     for setting in ({"beams": 2}, {"watermark": True}, {"reasoning_effort": "low"}):
@@ -268,26 +268,80 @@ def test_it_needs_a_model_and_is_opened_once() -> None:
     ],
 )
 def test_weights_of_another_model_are_refused_and_the_engine_ends(
-    change: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    change: dict[str, Any],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_gguf: Callable[[list[str]], LocalModel],
 ) -> None:
     from scenepipe.backends import vllm_engine
-    from scenepipe.models import gguf_header, vocabulary
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     made: list[FakeEngine] = []
     changed = type("Changed", (FakeEngine,), change)
     monkeypatch.setattr(vllm_engine, "VllmEngine", lambda *given: made.append(changed(*given)) or made[0])
-    monkeypatch.setattr(vocabulary, "facts", lambda model: SimpleNamespace(blocks=2, embedding=64))
-    header = SimpleNamespace(metadata={"tokenizer.ggml.tokens": [word.encode() for word in WORDS]})
-    monkeypatch.setattr(gguf_header, "read_header", lambda path: header)
-    model = LocalModel("tiny", tmp_path / "tiny.gguf", "0" * 64, None, "0" * 64)
     with pytest.raises(BackendError, match=why):
-        asyncio.run(Vllm(weights="elsewhere").open(model, []))
+        asyncio.run(Vllm(weights="elsewhere").open(tiny_gguf(WORDS), []))
     assert made[0].closed
 
 
+@pytest.fixture
+def ended(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Engines have a fake of vLLM's from here on; here is told how long each was given to end."""
+    from scenepipe.backends import vllm_engine
+
+    told: list[float] = []
+    config = SimpleNamespace(
+        max_model_len=64, hf_text_config=SimpleNamespace(num_hidden_layers=2, hidden_size=8), get_vocab_size=lambda: 6
+    )
+    wrapped = SimpleNamespace(backend_tokenizer=tokenizer, eos_token_id=1)
+    llm = SimpleNamespace(
+        model_config=config, get_tokenizer=lambda: wrapped, shutdown=lambda *, timeout: told.append(timeout)
+    )
+    monkeypatch.setattr(vllm_engine, "_start", lambda options, arguments: llm)
+    monkeypatch.setattr(vllm_engine, "_on_cpu", lambda: False)
+    monkeypatch.setattr(vllm_engine.os, "environ", {})
+    return told
+
+
+def test_an_engine_that_nobody_holds_ends_its_processes(ended: list[float]) -> None:
+    engine = VllmEngine(Vllm().options, "w", ())
+    del engine
+    gc.collect()
+    assert ended == [30.0]
+    closed = VllmEngine(Vllm().options, "w", ())
+    closed.close()
+    closed.close()
+    assert ended == [30.0, 30.0]
+    assert closed._end.peek() is None, "nothing holds the engine any more"
+
+
+def test_an_adapter_that_is_loaded_waits_for_no_other(ended: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, added = VllmEngine(Vllm().options, "w", (16,)), []
+
+    async def scenario() -> None:
+        go_on = asyncio.Event()
+
+        async def add(adapter: Any) -> str:
+            added.append(adapter.name)
+            if adapter.name == "slow":
+                await go_on.wait()
+            return f"handle of {adapter.name}"
+
+        monkeypatch.setattr(engine, "_add", add)
+        quick, slow = SimpleNamespace(name="quick"), SimpleNamespace(name="slow")
+        assert await engine.load(quick) == "handle of quick"  # type: ignore[arg-type]
+        both = [asyncio.ensure_future(engine.load(slow)) for _ in range(2)]  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(engine.load(quick), 5) == "handle of quick"  # type: ignore[arg-type]
+        go_on.set()
+        assert await asyncio.gather(*both) == ["handle of slow"] * 2
+
+    asyncio.run(scenario())
+    assert added == ["quick", "slow"]
+
+
 def test_the_canary_sees_a_register_without_effect(opened: Vllm) -> None:
-    proofs = asyncio.run(opened._prove({"poet": "f" * 64}))
+    proofs = asyncio.run(proofs_by_likeliest(opened._canary, {"poet": "f" * 64}))
     assert proofs[0].zero_effect
     assert opened._engine.loaded == [None, "poet@1"]  # type: ignore[union-attr]
 

@@ -83,7 +83,7 @@ def test_names_are_unique_and_spell_their_chain(scenes: dict[str, Chains]) -> No
 
 
 class Archive(RuleBasedStateMachine):
-    """Scenes come, come anew and go; asked at any time, the grammar says what a fresh one says."""
+    """Scenes come and come anew; asked at any time, the grammar says what a fresh one says."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,12 +96,6 @@ class Archive(RuleBasedStateMachine):
         self.scenes[name] = chains
         self.grammar.put(name, chains)
         self.counts.put(name, chains)
-
-    @rule(name=IDS)
-    def drop(self, name: str) -> None:
-        self.scenes.pop(name, None)
-        self.grammar.drop(name)
-        self.counts.drop(name)
 
     @rule()
     def ask(self) -> None:
@@ -132,7 +126,7 @@ def test_two_chains_that_join_alike_are_named_link_by_link_until_one_goes() -> N
     one, two = ("аб", "в", "г"), ("а", "бв", "г")
     grammar = grammar_of({"1": (one,), "2": (one,), "3": (two,), "4": (two,)})
     assert [token.name for token in grammar.hypertokens()] == ["а·бв·г", "аб·в·г"]
-    grammar.drop("4")
+    grammar.put("4", ())
     assert [(token.name, token.chain) for token in grammar.hypertokens()] == [("абвг", one)]
 
 
@@ -167,7 +161,7 @@ def test_what_is_read_of_a_scene() -> None:
 
 
 def test_recent_namespaces_are_kept() -> None:
-    kept: Recent[int] = Recent(most=2)
+    kept: Recent[str, int] = Recent(most=2)
     for name, value in (("а", 1), ("б", 2)):
         kept.put(name, value)
     kept.put("а", 3)

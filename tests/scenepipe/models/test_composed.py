@@ -267,6 +267,10 @@ def test_the_second_use_reads_no_weights(
     for name in ("load_adapter", "adapter_sha256", "sha256_file"):
         monkeypatch.setattr(module, name, lambda *_: pytest.fail("weights were read again"))
     assert store.of(parse("poet@0.5"), parts) is first
+    name = first.name
+    del first
+    gc.collect()
+    assert store.of(parse("poet@0.5"), parts).name == name
 
 
 # --- eviction ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import json
@@ -35,12 +34,13 @@ class Browser:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             self._socket = self._opened.enter_context(connect(_address(folder / "DevToolsActivePort"), max_size=2**26))
+            for domain in ("Page", "Runtime", "Log"):
+                self.call(f"{domain}.enable")
         except BaseException:
+            self._opened.close()
             self._process.kill()
             self._process.wait(ANSWER_S)
             raise
-        for domain in ("Page", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
 
     def call(self, method: str, **given: Any) -> Any:
         """One command of the protocol and its answer; events that come in between are looked through for complaints."""
@@ -99,10 +99,6 @@ class Browser:
 
     def click(self, where: str) -> None:
         self.run(f"document.querySelector({json.dumps(where)}).click()")
-
-    def picture(self, file: Path) -> None:
-        """A screenshot of what is seen."""
-        file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
     def close(self) -> None:
         self._opened.close()

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +16,11 @@ import httpx
 import openai
 import pytest
 
+from scenepipe.contracts import Chunk, Request
 from scenepipe.pipeline import Pipeline
 from scenepipe.registry import default_registry
 from scenepipe.server.app import NO_KEYS, build_app
-from scenepipe.server.auth import Keys
+from scenepipe.server.auth import Keys, key_line, parse_keys
 from scenepipe.server.running import Server
 from scenepipe.server.service import Service
 from scenepipe.server.settings import Settings
@@ -29,14 +30,36 @@ from scenepipe.testing.hash_encoder import HashEncoder
 TOY_FILE = Path(__file__).parents[1] / "cli" / "toy.py"
 UNTIL_S = 60.0
 START_S = 120.0
+KEYS = parse_keys([key_line("anna", "sp-anna"), key_line("bert", "sp-bert")], "test")
 
 
-def wait_until(true: Callable[[], bool], seconds: float = UNTIL_S) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = UNTIL_S, what: str = "it did not come about") -> None:
     """Wait for something that another thread brings about."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
+        assert time.monotonic() < end, what
+        time.sleep(0.002)
+
+
+class Endless(FakeBackend):
+    """Never ends by itself; counts who is inside. ``silent`` says nothing, as an engine that still reads a long prompt."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__()
+        self.inside = 0
+        self.begun = 0
+        self.silent = silent
+
+    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
+        self.inside += 1
+        self.begun += 1
+        try:
+            while True:
+                await asyncio.sleep(0.002)
+                if not self.silent:
+                    yield Chunk(text=" word")
+        finally:
+            self.inside -= 1
 
 
 class Serving:
@@ -60,6 +83,12 @@ class Serving:
         self.loop.run_until_complete(self.server.serve())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is made or written, or somebody waits for one."""
+        service = self.service
+        return bool(service._replies or service._kept or service.admission.running or service.admission.waiting)
 
     def call(self, coroutine: Any) -> Any:
         """Run something on the server's loop."""

@@ -146,3 +146,43 @@ def test_one_key_cannot_take_every_place(serving: Callable[..., Any]) -> None:
         codes = list(threads.map(lambda _: http.post(CHAT, json=BODY).status_code, range(6)))
     assert 429 in codes
     assert 200 in codes
+
+
+def test_one_request_of_many_prompts_asks_no_more_of_the_engine_than_its_choices(serving: Callable[..., Any]) -> None:
+    class Counting(FakeBackend):
+        inside = most = 0
+
+        async def generate(self, request: Any) -> Any:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            async for chunk in super().generate(request):
+                yield chunk
+            self.inside -= 1
+
+    backend = Counting(delay_s=0.001)
+    http = serving(backend=backend, most_choices=3).client()
+    found = http.post("/v1/completions", json={"prompt": ["A door", "A hand"] * 5, "max_tokens": 2}).json()
+    assert len(found["choices"]) == 10
+    assert backend.most == 3
+
+
+def test_whoever_still_waits_when_the_server_stops_is_turned_away_and_never_begun() -> None:
+    async def run() -> tuple[list[str], list[str], Any]:
+        reasons: list[str] = []
+        queue, order = admission(rejected=reasons.append), list[str]()
+        async with queue.place("k", "first"):
+            tasks = [asyncio.create_task(hold(queue, name, order)) for name in ("a", "a", "b")]
+            await asyncio.sleep(0)
+            queue.turn_away()
+            tasks[2].cancel()  # in the moment in which it was turned away
+            idle = asyncio.create_task(queue.idle())
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert not idle.done()
+        await asyncio.wait_for(idle, 1)
+        assert (queue.running, queue.waiting) == (0, 0)
+        return order, reasons, found
+
+    order, reasons, found = asyncio.run(run())
+    assert order == []
+    assert reasons == ["draining"] * 3
+    assert [getattr(each, "code", None) for each in found] == ["draining", "draining", None]

@@ -13,6 +13,7 @@ from scenepipe.errors import ConfigError
 from scenepipe.server.app import routes
 from scenepipe.server.auth import Caller, Keys, digest, key_line, new_key, parse_keys, read_keys
 from scenepipe.server.pages import STUDIO
+from scenepipe.server.running import keys_of
 from scenepipe.server.settings import Settings, is_local, refuse_open_bind
 
 KEY = "sp-the-key"
@@ -103,6 +104,52 @@ def test_cors_is_off_unless_an_origin_is_named(serving: Callable[..., Any]) -> N
         assert "access-control-allow-origin" not in found.headers
 
 
+def test_a_named_page_reads_errors_and_sends_whatever_headers_its_client_has(serving: Callable[..., Any]) -> None:
+    page = {"Origin": "https://there.example"}
+    http = serving(keys=KEYS, origins=(page["Origin"],)).client()
+    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-stainless-os"}
+    allowed = http.options("/v1/models", headers=page | ask)
+    assert (allowed.status_code, allowed.headers["access-control-allow-headers"]) == (200, "x-stainless-os")
+    for path, key, status in (("/v1/models", "wrong", 401), ("/v1/nothing", KEY, 404)):
+        found = http.get(path, headers=page | {"x-api-key": key})
+        assert (found.status_code, found.headers["access-control-allow-origin"]) == (status, page["Origin"])
+        assert {"retry-after", "x-should-retry"} <= set(found.headers["access-control-expose-headers"].split(", "))
+
+
+def test_without_keys_no_page_but_its_own_is_answered(serving: Callable[..., Any]) -> None:
+    started = serving(origins=("https://there.example",))
+    port = started.server.port
+    http = started.client()
+
+    def code(origin: str | None, host: str = f"127.0.0.1:{port}") -> Any:
+        headers = {"Host": host, "Content-Type": "text/plain"} | ({"Origin": origin} if origin else {})
+        found = http.post("/v1/tokenize", content='{"input": "step"}', headers=headers)
+        return found.status_code if found.is_success else found.json()["error"]["code"]
+
+    for origin in (None, f"http://127.0.0.1:{port}", "https://there.example"):
+        assert code(origin) == 200
+    for origin in ("https://elsewhere.example", "null", f"http://127.0.0.1:{port + 1}", "http://[", "file://"):
+        assert code(origin) == "origin_refused", origin
+    for host in (
+        "rebound.example",
+        f"rebound.example:{port}",
+        "127.0.0.1.rebound.example",
+        "localhost.example",
+        "[::1",
+    ):
+        assert code(None, host) == "host_refused", host
+        assert http.get("/", headers={"Host": host}).status_code == 403
+    for host in ("localhost", "[::1]:80", "server:8000", "host.docker.internal", "there.example", "192.168.0.2"):
+        assert code(None, host) == 200, host
+
+
+def test_with_keys_the_key_alone_decides(serving: Callable[..., Any]) -> None:
+    http = serving(keys=KEYS).client(
+        headers={"x-api-key": KEY, "Origin": "https://elsewhere.example", "Host": "a.example"}
+    )
+    assert http.get("/v1/models").status_code == 200
+
+
 def test_a_public_address_needs_keys() -> None:
     for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"):
         assert not is_local(host)
@@ -111,6 +158,15 @@ def test_a_public_address_needs_keys() -> None:
         refuse_open_bind(Settings(host=host), keys=1)
     for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8"):
         refuse_open_bind(Settings(host=host), keys=0)
+
+
+def test_a_keys_file_without_a_key_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    path.write_text("# anna has left\n\n")
+    with pytest.raises(ConfigError, match="holds no key"):
+        keys_of(Settings(keys=path))
+    path.write_text(key_line("anna", "k") + "\n")
+    assert keys_of(Settings(keys=path)).of("k") == Caller("anna", "anna")
 
 
 def test_keys_are_kept_as_hashes(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from scenepipe.server.limits import too_deep
 from scenepipe.server.problem import ApiError
 from scenepipe.server.schemas import checked
+from tests.scenepipe.server.conftest import wait_until
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "Who knocks?"}]
-SMALL = {"body_bytes": 65_536, "read_s": 0.4, "text_characters": 1_000, "most_texts": 4, "head_bytes": 8_192}
+SMALL = {"body_bytes": 65_536, "text_characters": 1_000, "most_texts": 4, "head_bytes": 8_192}
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +33,7 @@ def small(small_one: Any) -> Iterator[Any]:
     yield small_one
     found = small_one.client().post(CHAT, json={"messages": MESSAGES})
     assert found.status_code == 200, "the others are harmed"
-    deadline = time.monotonic() + 10
-    while small_one.service.busy:
-        assert time.monotonic() < deadline, "a place was not given back"
-        time.sleep(0.005)
+    wait_until(lambda: not small_one.busy, 10, "a place was not given back")
 
 
 def raw(serving: Any, *parts: bytes, wait: float = 0.0, limit: float = 5.0) -> bytes:
@@ -168,13 +166,14 @@ def test_a_body_that_claims_or_brings_100_mb_is_refused_before_it_is_read(small:
     assert time.monotonic() - began < 3
 
 
-def test_slow_heads_and_slow_bodies_are_cut_off(small: Any) -> None:
+def test_slow_heads_and_slow_bodies_are_cut_off(serving: Callable[..., Any]) -> None:
+    hasty = serving(read_s=0.4)
     began = time.monotonic()
-    slow = raw(small, *[bytes([byte]) for byte in b"POST /v1/chat/comp"], wait=0.05)
+    slow = raw(hasty, *[bytes([byte]) for byte in b"POST /v1/chat/comp"], wait=0.05)
     assert envelope(slow, 408)["code"] == "head_timeout"
-    silent = raw(small)
+    silent = raw(hasty)
     assert envelope(silent, 408)["code"] == "head_timeout"
-    body = raw(small, head("POST", CHAT, "content-length: 50"), *([b"{"] * 12), wait=0.05)
+    body = raw(hasty, head("POST", CHAT, "content-length: 50"), *([b"{"] * 12), wait=0.05)
     assert envelope(body, 408)["code"] == "body_timeout"
     assert time.monotonic() - began < 4
 

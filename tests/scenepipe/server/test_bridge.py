@@ -17,12 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from scenepipe.events import parse_event
-from scenepipe.server.auth import key_line, parse_keys
 from scenepipe.testing.fake_backend import FakeBackend
-
-from .test_leaving import Endless, until
-
-KEYS = parse_keys([key_line("anna", "sp-anna"), key_line("bert", "sp-bert")], "test")
+from tests.scenepipe.server.conftest import KEYS, Endless, wait_until
 
 
 class Wire:
@@ -141,7 +137,7 @@ def test_several_runs_go_on_at_once_and_one_is_stopped(serving: Callable[..., An
     with wire(started) as client:
         for name in ("a", "b"):
             client.send(type="run", id=name, text=f"Who knocks, {name}?")
-        until(lambda: backend.inside == 2, 5, "they did not begin")
+        wait_until(lambda: backend.inside == 2, 5, "they did not begin")
         client.send(type="run", id="a", text="Twice.")
         assert client.until("error")[-1]["error"]["code"] == "duplicate_id"
         client.send(type="cancel", id="a")
@@ -149,7 +145,7 @@ def test_several_runs_go_on_at_once_and_one_is_stopped(serving: Callable[..., An
         assert backend.inside == 1
         client.send(type="cancel", id="b")
         client.until("cancelled", "b")
-    until(lambda: not started.service.busy, 1, "a place is still held")
+    wait_until(lambda: not started.busy, 1, "a place is still held")
     assert started.encounters() == []
 
 
@@ -161,17 +157,17 @@ def test_the_runs_of_a_connection_end_with_it_within_a_second(serving: Callable[
         client = stack.enter_context(wire(started))
         for number in range(4):
             client.send(type="run", id=str(number), text=f"Who knocks {number}?")
-        until(lambda: backend.inside == 2 and started.service.admission.waiting == 2, 5, "they did not begin")
+        wait_until(lambda: backend.inside == 2 and started.service.admission.waiting == 2, 5, "they did not begin")
         if how == "reset":
             client.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.connection.socket.close()
         else:
             client.connection.close()
-        until(lambda: backend.inside == 0 and not started.service.busy, 1, "the slots are still held")
+        wait_until(lambda: backend.inside == 0 and not started.busy, 1, "the slots are still held")
     assert backend.begun == 2
     assert started.encounters() == []
     assert started.service.hub._listeners == {}
-    until(lambda: "scenepipe_sockets_open 0.0" in started.client().get("/metrics").text, 2, "it counts as open")
+    wait_until(lambda: "scenepipe_sockets_open 0.0" in started.client().get("/metrics").text, 2, "it counts as open")
 
 
 def test_what_is_whole_is_written_although_the_client_has_gone(serving: Callable[..., Any]) -> None:
@@ -187,8 +183,8 @@ def test_what_is_whole_is_written_although_the_client_has_gone(serving: Callable
     archive.append = slowly
     with wire(started) as client:
         client.send(type="run", id="1", text="Who knocks?")
-        until(lambda: bool(entered), 5, "it is not being written")
-    until(lambda: not started.service.busy, 3, "it is still being written")
+        wait_until(lambda: bool(entered), 5, "it is not being written")
+    wait_until(lambda: not started.busy, 3, "it is still being written")
     assert [e.kind for e in started.encounters()] == ["met", "spoken"]
 
 
@@ -206,7 +202,7 @@ def test_a_slow_client_is_hung_up_on_and_the_others_go_on(serving: Callable[...,
         slow.connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         for number in range(3):
             slow.send(type="run", id=str(number), text="Who knocks?", remember=False)
-        until(lambda: started.service._sockets == 1, 5, "it is still served")
+        wait_until(lambda: started.service._sockets == 1, 5, "it is still served")
         quick.send(type="cancel", id="none")
         assert quick.next()["error"]["code"] == "run_not_found"
 
@@ -313,7 +309,7 @@ def test_runs_wait_in_the_same_queue_as_requests(serving: Callable[..., Any]) ->
     started = serving(backend=backend, in_flight=1, waiting=0)
     with wire(started) as client:
         client.send(type="run", id="1", text="Who knocks?")
-        until(lambda: backend.inside == 1, 5, "it did not begin")
+        wait_until(lambda: backend.inside == 1, 5, "it did not begin")
         body = {"messages": [{"role": "user", "content": "And I?"}]}
         assert httpx.post(f"{started.url}/v1/chat/completions", json=body).status_code == 503
         client.send(type="run", id="2", text="And I?")

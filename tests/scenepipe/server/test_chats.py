@@ -98,17 +98,22 @@ def test_the_words_that_the_client_sends_win(served: Any) -> None:
 
 def test_a_chat_without_a_name_is_known_by_its_history(served: Any) -> None:
     chat = Chatting(served)
+
+    def name_of(answer: Any) -> str:
+        assert answer["scenepipe"]["chat"] is None, "a name that is told can be used"
+        found: str = answer["scenepipe"]["scene"]["origin"]["chat"]
+        return found
+
     first = chat.ask("Who knocks?")
-    name = first["scenepipe"]["chat"]
+    name = name_of(first)
     second = chat.ask("Who knocks?", text_of(first), "And who sleeps?")
-    assert second["scenepipe"]["chat"] == name
+    assert name_of(second) == name
     third = chat.ask("Who knocks?", text_of(first), "And who sleeps?", text_of(second), "And who wakes?")
-    assert third["scenepipe"]["chat"] == name
+    assert name_of(third) == name
     assert len(chat.tree(name).steps()) == 3
-    other = chat.ask("Who knocks?")
-    assert other["scenepipe"]["chat"] != name
-    unknown = chat.ask("Who knocks?", "Nobody said this.", "And who sleeps?")
-    assert unknown["scenepipe"]["chat"] not in (name, other["scenepipe"]["chat"])
+    other = name_of(chat.ask("Who knocks?"))
+    assert other != name
+    assert name_of(chat.ask("Who knocks?", "Nobody said this.", "And who sleeps?")) not in (name, other)
 
 
 def test_a_parent_chooses_the_branch(served: Any) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +21,12 @@ import httpx
 import pytest
 
 from scenepipe.contracts import Chunk, Request
+from scenepipe.server.problem import ClientGone
+from scenepipe.server.sse import Reach
 from scenepipe.testing.fake_backend import FakeBackend
+from tests.scenepipe.server.conftest import TOY_FILE, Endless, wait_until
 
 CHAT = "/v1/chat/completions"
-TOY_FILE = Path(__file__).parents[1] / "cli" / "toy.py"
-
-
-def until(true: Callable[[], bool], seconds: float, what: str) -> float:
-    """Seconds until it came about."""
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, what
-        time.sleep(0.002)
-    return time.monotonic() - began
-
-
-class Endless(FakeBackend):
-    """Never ends by itself; counts who is inside. ``silent`` says nothing, as an engine that still reads a long prompt."""
-
-    def __init__(self, *, silent: bool = False) -> None:
-        super().__init__()
-        self.inside = 0
-        self.begun = 0
-        self.silent = silent
-
-    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
-        self.inside += 1
-        self.begun += 1
-        try:
-            while True:
-                await asyncio.sleep(0.002)
-                if not self.silent:
-                    yield Chunk(text=" word")
-        finally:
-            self.inside -= 1
 
 
 def asked(path: str, *, stream: bool, chat: str = "") -> bytes:
@@ -80,12 +53,12 @@ def test_the_slot_of_a_client_that_left_falls_free_within_a_second(serving: Call
         before = backend.begun
         sock = socket.create_connection(("127.0.0.1", started.server.port))
         sock.sendall(asked(path, stream=stream))
-        until(lambda before=before: backend.begun > before, 5, "it did not begin")  # type: ignore[misc]
+        wait_until(lambda before=before: backend.begun > before, 5, "it did not begin")  # type: ignore[misc]
         if stream and not backend.silent:
             sock.recv(10)
         leave(sock, how)
-        until(lambda: backend.inside == 0, 1, f"the slot is still held: stream {stream}, {how}")
-    until(lambda: not started.service.busy, 1, "a place is still held")
+        wait_until(lambda: backend.inside == 0, 1, f"the slot is still held: stream {stream}, {how}")
+    wait_until(lambda: not started.busy, 1, "a place is still held")
     assert started.encounters() == []
     figures = started.client().get("/metrics").text
     assert 'status="499"' in figures
@@ -96,14 +69,14 @@ def test_whoever_leaves_the_queue_is_never_begun(serving: Callable[..., Any]) ->
     started = serving(backend=backend, in_flight=1)
     first = socket.create_connection(("127.0.0.1", started.server.port))
     first.sendall(asked(CHAT, stream=True))
-    until(lambda: backend.inside == 1, 5, "it did not begin")
+    wait_until(lambda: backend.inside == 1, 5, "it did not begin")
     second = socket.create_connection(("127.0.0.1", started.server.port))
     second.sendall(asked(CHAT, stream=True))
-    until(lambda: started.service.admission.waiting == 1, 5, "it does not wait")
+    wait_until(lambda: started.service.admission.waiting == 1, 5, "it does not wait")
     second.close()
-    until(lambda: started.service.admission.waiting == 0, 1, "it still waits")
+    wait_until(lambda: started.service.admission.waiting == 0, 1, "it still waits")
     first.close()
-    until(lambda: backend.inside == 0, 1, "the slot is still held")
+    wait_until(lambda: backend.inside == 0, 1, "the slot is still held")
     assert backend.begun == 1
 
 
@@ -128,8 +101,8 @@ def test_a_whole_reply_is_written_though_its_client_left(served: Any) -> None:
     archive = served.pipeline.resources.archive = Slow(served.pipeline.resources.archive, 0.2)
     with socket.create_connection(("127.0.0.1", served.server.port)) as sock:
         sock.sendall(asked(CHAT, stream=True, chat="left"))
-        until(lambda: archive.writing > 0, 5, "nothing is written")
-    until(lambda: len(served.encounters()) == 2, 3, "the turn was lost")
+        wait_until(lambda: archive.writing > 0, 5, "nothing is written")
+    wait_until(lambda: len(served.encounters()) == 2, 3, "the turn was lost")
     assert [e.kind for e in served.encounters()] == ["met", "spoken"]
 
 
@@ -149,8 +122,23 @@ def test_a_client_that_reads_nothing_is_let_go(serving: Callable[..., Any]) -> N
     with socket.create_connection(("127.0.0.1", started.server.port)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.sendall(asked(CHAT, stream=True))
-        until(lambda: backend.inside == 1, 5, "it did not begin")
-        until(lambda: backend.inside == 0, 5, "it is still fed")
+        wait_until(lambda: backend.inside == 1, 5, "it did not begin")
+        wait_until(lambda: backend.inside == 0, 5, "it is still fed")
+
+
+def test_the_end_of_a_stream_is_not_waited_for_longer_than_its_pieces() -> None:
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            await asyncio.Event().wait()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"data: 1"
+
+    async def run() -> None:
+        with pytest.raises(ClientGone):
+            await asyncio.wait_for(Reach(send, stall_s=0.05).stream(chunks()), 5)
+
+    asyncio.run(run())
 
 
 def test_a_reply_that_takes_too_long_is_ended(serving: Callable[..., Any]) -> None:
@@ -174,9 +162,9 @@ def test_draining_lets_replies_finish_and_refuses_new_ones(serving: Callable[...
 
     listener = threading.Thread(target=listen)
     listener.start()
-    until(lambda: started.service.admission.running == 1, 5, "it did not begin")
+    wait_until(lambda: started.service.admission.running == 1, 5, "it did not begin")
     started.drain()
-    until(lambda: started.service.draining, 2, "it does not drain")
+    wait_until(lambda: started.service.draining, 2, "it does not drain")
     assert http.get("/ready").json()["reason"] == "draining"
     assert http.get("/health").status_code == 200
     late = http.post(CHAT, json={"messages": [{"role": "user", "content": "x"}]})
@@ -198,12 +186,27 @@ def test_what_does_not_finish_is_ended_with_a_reason(serving: Callable[..., Any]
 
     listener = threading.Thread(target=listen)
     listener.start()
-    until(lambda: started.service.admission.running == 1, 5, "it did not begin")
+    wait_until(lambda: started.service.admission.running == 1, 5, "it did not begin")
     time.sleep(0.1)
     started.drain()
     listener.join(10)
     assert lines[-2] == "data: [DONE]"
     assert json.loads(lines[-4].removeprefix("data: "))["error"]["code"] == "draining"
+    started.join()
+
+
+def test_what_still_waits_is_never_begun_by_a_server_that_stops(serving: Callable[..., Any]) -> None:
+    backend = Endless()
+    started = serving(backend=backend, in_flight=1, drain_s=0.1)
+    body = {"messages": [{"role": "user", "content": "Who knocks?"}]}
+    with ThreadPoolExecutor(3) as threads:
+        found = [threads.submit(started.client().post, CHAT, json=body) for _ in range(3)]
+        wait_until(lambda: backend.inside == 1 and started.service.admission.waiting == 2)
+        started.drain()
+        for each in found:
+            answer = each.result(10)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
+    assert backend.begun == 1
     started.join()
 
 
@@ -220,7 +223,7 @@ class Process:
         self.log: list[dict[str, Any]] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        until(lambda: {"ready", "listening"} <= {line["message"] for line in self.log}, 60, "it did not start")
+        wait_until(lambda: {"ready", "listening"} <= {line["message"] for line in self.log}, 60, "it did not start")
         self.url = next(line["url"] for line in self.log if line["message"] == "listening")
 
     def _read(self) -> None:
@@ -284,7 +287,7 @@ def test_kill_9_under_load_loses_and_doubles_nothing_that_was_acknowledged(toy: 
         for thread in threads:
             thread.start()
         so_far = sum(map(len, acknowledged.values()))
-        until(lambda: sum(map(len, acknowledged.values())) > so_far + 20, 60, "no load")
+        wait_until(lambda: sum(map(len, acknowledged.values())) > so_far + 20, 60, "no load")
         end()
         stop.set()
         for thread in threads:

@@ -9,6 +9,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
+from scenepipe.contracts import Chunk
+from scenepipe.server.response_ids import response_id
 from scenepipe.testing.fake_backend import FakeBackend
 
 HELLO: list[Any] = [{"role": "user", "content": "Why can I not feel the step in me?"}]
@@ -123,9 +125,14 @@ def test_logprobs_are_told_where_the_engine_has_them(serving: Callable[..., Any]
         t.token for c in chunks for choice in c.choices if choice.logprobs for t in choice.logprobs.content or ()
     ]
     assert streamed == [each.token for each in told.content]
-    old = client.completions.create(model="poet", prompt="A door", logprobs=2, max_tokens=4)
-    assert old.choices[0].logprobs is not None
-    assert len(old.choices[0].logprobs.tokens or ()) == 4
+    asked: dict[str, Any] = {"model": "poet", "prompt": "A door", "logprobs": 2, "max_tokens": 4, "seed": 1}
+    old = client.completions.create(**asked).choices[0].logprobs
+    assert old is not None
+    assert len(old.tokens or ()) == 4
+    pieces = [chunk.choices[0].logprobs for chunk in client.completions.create(**asked, stream=True)]
+    assert [at for piece in pieces if piece for at in piece.text_offset] == old.text_offset
+    with pytest.raises(openai.BadRequestError, match="echo"):
+        client.completions.create(**asked, echo=True)
     with pytest.raises(openai.BadRequestError, match="3"):
         client.chat.completions.create(model="toy", messages=HELLO, logprobs=True, top_logprobs=4)
 
@@ -166,6 +173,7 @@ def test_completions_pass_through_and_remember_nothing(client: openai.OpenAI, se
     found = client.completions.create(model="poet", prompt=["A door", "A hand"], n=2, echo=True, seed=1)
     assert [choice.index for choice in found.choices] == [0, 1, 2, 3]
     assert [choice.text[:6] for choice in found.choices] == ["A door", "A door", "A hand", "A hand"]
+    assert found.choices[0].text != found.choices[1].text
     plain = client.completions.create(model="poet", prompt="A door", seed=1, max_tokens=3)
     assert plain.choices[0].finish_reason == "length"
     chunks = list(client.completions.create(model="poet", prompt="A door", seed=1, max_tokens=3, stream=True))
@@ -203,9 +211,47 @@ def test_a_response_goes_on_from_the_one_before(client: openai.OpenAI) -> None:
         model="toy", input="Who wakes?", previous_response_id=first.id, extra_body=scene
     )
     assert len(again.scenepipe["scene"]["turns"]) == 1
-    for wrong in ("resp_nonsense", first.id[:-4], "resp_" + "0" * 32 + "_eA"):
-        with pytest.raises((openai.BadRequestError, openai.NotFoundError)):
+    unnamed = response_id("0" * 32, "history:1")
+    for wrong in (
+        "resp_nonsense",
+        first.id[:-4],
+        "resp_" + "0" * 32 + "_eA",
+        first.id[:5] + "0" * 32 + first.id[37:],
+        unnamed,
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
             client.responses.create(model="toy", input="x", previous_response_id=wrong)
+        assert (caught.value.code, caught.value.param) == ("previous_response_not_found", "previous_response_id")
+    long: Any = {"conversation": "д" * 200}
+    told = client.responses.create(model="toy", input="Who knocks?", **long)
+    assert client.responses.create(model="toy", input="Who sleeps?", previous_response_id=told.id).output_text
+
+
+class Thinks(FakeBackend):
+    """Thinks before it speaks, and once more after."""
+
+    async def generate(self, request: Any) -> Any:
+        yield Chunk(reasoning="First the door. ")
+        async for chunk in super().generate(request):
+            yield chunk if chunk.finish_reason is None else chunk.model_copy(update={"reasoning": "Then the hand."})
+
+
+def test_the_items_of_a_stream_stand_where_the_whole_has_them(serving: Callable[..., Any]) -> None:
+    started = serving(backend=Thinks())
+    client = of(started)
+    whole = client.responses.create(model="toy", input="Who knocks?", store=False)
+    assert [item.type for item in whole.output] == ["reasoning", "message"]
+    with client.responses.stream(model="toy", input="Who knocks?", store=False) as events:
+        seen = list(events)
+        final = events.get_final_response()
+    added = {each.item.type: each.output_index for each in seen if each.type == "response.output_item.added"}
+    assert added == {item.type: place for place, item in enumerate(final.output)} == {"reasoning": 0, "message": 1}
+    assert {each.output_index for each in seen if each.type == "response.output_text.delta"} == {1}
+    thought = "".join(each.delta for each in seen if each.type == "response.reasoning_text.delta")
+    assert thought.strip() == final.output[0].content[0].text.strip() == "First the door. Then the hand."
+    done = [each for each in seen if each.type == "response.output_item.done"]
+    assert [each.item.id for each in done] == [item.id for item in final.output]
+    assert final.output_text == whole.output_text
 
 
 def test_a_response_that_is_not_stored_leaves_nothing(client: openai.OpenAI, served: Any) -> None:

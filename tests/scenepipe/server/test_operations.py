@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
-import time
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
+from websockets.sync.client import connect
 
 from scenepipe.errors import BackendError, MissingExtraError
+from scenepipe.pipeline import Pipeline
 from scenepipe.server.logs import JsonLines
 from scenepipe.server.metrics import Metrics
 from scenepipe.server.openapi import document
+from scenepipe.server.settings import Settings
 from scenepipe.server.tracing import Spans, tracer_of
 from scenepipe.testing.fake_backend import FakeBackend
+from tests.scenepipe.server.conftest import wait_until
 
 CHAT = "/v1/chat/completions"
 
@@ -96,11 +101,12 @@ def test_spans_tell_request_reply_and_stages_and_nothing_that_was_said(serving: 
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     started = serving(app={"spans": Spans(provider.get_tracer("test"), "fake")})
+    assert started.client().post(CHAT, json=asked("BOOM knocks")).status_code == 502
+    wait_until(lambda: any(span.name.startswith("POST") for span in exporter.get_finished_spans()), 5)
+    assert "knocks" not in str([span.to_json() for span in exporter.get_finished_spans()])
+    exporter.clear()
     assert started.client().post(CHAT, json=asked("Who knocks?", model="poet")).status_code == 200
-    deadline = time.monotonic() + 5
-    while not any(span.name.startswith("POST") for span in exporter.get_finished_spans()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: any(span.name.startswith("POST") for span in exporter.get_finished_spans()), 5)
     spans = {span.name: span for span in exporter.get_finished_spans()}
     root = spans[f"POST {CHAT}"]
     assert {"chat poet", "stage toy-scene", "stage decode", "stage remember"} <= spans.keys()
@@ -132,12 +138,30 @@ def test_content_is_logged_only_where_it_is_wanted(
     started = serving(log_content=wanted)
     with caplog.at_level(logging.INFO, "scenepipe.server"):
         started.client().post(CHAT, json=asked("The heron waits."))
-        deadline = time.monotonic() + 5
-        while not any(record.message == "request" for record in caplog.records):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: any(record.message == "request" for record in caplog.records), 5)
     told = str([getattr(record, "fields", {}) for record in caplog.records])
     assert ("heron" in told) is wanted
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_sockets_log_content_only_where_it_is_wanted(
+    serving: Callable[..., Any], caplog: pytest.LogCaptureFixture, wanted: bool
+) -> None:
+    started = serving(log_content=wanted)
+    texts = {
+        "bridge": {"type": "run", "id": "1", "text": "The heron waits."},
+        "responses": {"type": "response.create", "input": "The heron waits."},
+    }
+    with caplog.at_level(logging.INFO, "scenepipe.server"):
+        for path, message in texts.items():
+            caplog.clear()
+            with connect(f"ws://127.0.0.1:{started.server.port}/v1/{path}") as raw:
+                raw.send(json.dumps(message))
+                wait_until(lambda: any(record.message == "request" for record in caplog.records), 10)
+            (fields,) = [record.fields for record in caplog.records if record.message == "request"]  # type: ignore[attr-defined]
+            assert fields["reply_tokens"] > 0
+            assert (fields.get("text") == "The heron waits.") is wanted, path
+            assert ("reply" in fields) is wanted
 
 
 def test_every_route_stands_in_the_openapi_document(served: Any) -> None:
@@ -171,6 +195,34 @@ def test_scenes_tokens_search_and_explanation_call_no_model(serving: Callable[..
     assert http.post("/v1/memory/search", json={"input": "Who knocks?"}).json()["data"] == []
 
 
+def test_texts_that_are_tokenised_together_share_batches(serving: Callable[..., Any]) -> None:
+    class Counting:
+        reads: ClassVar[frozenset[str]] = frozenset()
+        writes: ClassVar[frozenset[str]] = frozenset({"symbols"})
+        batch_size = 8
+        sizes: ClassVar[list[int]] = []
+
+        def run_batch(self, scenes: Any, ctx: Any) -> Any:
+            self.sizes.append(len(scenes))
+            return [scene.with_(symbols=()) for scene in scenes]
+
+    http = serving(pipeline=Pipeline([("count", Counting())], name="counting")).client()
+    found = http.post("/v1/tokenize", json={"input": [f"text {number}" for number in range(8)]}).json()["data"]
+    assert [each["symbols"] for each in found] == [[]] * 8
+    assert Counting.sizes == [8]
+
+
+def test_a_preview_keeps_nobody_waiting(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = next(step.stage for step in served.pipeline.steps if step.name == "decode")
+    monkeypatch.setattr(decode, "preview", lambda scene, ctx: {"thread": threading.get_ident()})
+    http = served.client()
+    given = {"messages": [{"role": "user", "content": "Who knocks?"}], "scenepipe": {"scene": True}}
+    spoken = http.post(CHAT, json=given).json()["scenepipe"]["scene"]
+    for scene in (None, spoken):
+        told = http.post("/v1/explain", json={"input": "Who knocks?", "scene": scene}).json()["previews"]["decode"]
+        assert told["thread"] != served._thread.ident
+
+
 def test_search_has_the_filters_of_recall(served: Any) -> None:
     http = served.client()
     http.post(CHAT, json=asked("Who knocks at night?"), headers={"X-Scenepipe-Chat": "evening"})
@@ -190,7 +242,17 @@ def test_search_has_the_filters_of_recall(served: Any) -> None:
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "since")
 
 
-def test_key_writes_a_line_and_shows_the_key_once(tmp_path: Path) -> None:
+def test_the_command_has_the_defaults_of_the_settings() -> None:
+    from scenepipe.cli.serve import serve
+
+    own = {name: each.default for name, each in inspect.signature(serve).parameters.items()}
+    known = {name: field.default for name, field in Settings.model_fields.items()}
+    shared = own.keys() & known.keys()
+    assert own.keys() - shared == {"pipeline", "origin"}
+    assert {name: own[name] for name in shared} == {name: known[name] for name in shared}
+
+
+def test_key_writes_a_line_and_shows_the_key_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scenepipe.cli.app import app
     from scenepipe.server.auth import read_keys
 
@@ -203,6 +265,12 @@ def test_key_writes_a_line_and_shows_the_key_once(tmp_path: Path) -> None:
     caller = read_keys(path).of(key)
     assert caller is not None
     assert caller.name == "anna"
+    path.write_text(path.read_text().rstrip("\n"))  # as an editor may leave it
+    path.chmod(0o644)  # as another user's server needs it
+    CliRunner().invoke(app, ["key", "ben", "--file", str(path)], prog_name="scenepipe")
+    assert len(read_keys(path)) == 2
+    assert path.stat().st_mode & 0o777 == 0o644
+    monkeypatch.setattr("scenepipe.server.logs.to_stream", lambda: None)  # it would log where the runner has closed
     refused = CliRunner().invoke(app, ["serve", "echo", "--host", "0.0.0.0"], prog_name="scenepipe")
     assert refused.exit_code == 2
 

@@ -11,7 +11,7 @@ import openai
 import pytest
 from websockets.sync.client import connect
 
-from .test_leaving import Endless, until
+from tests.scenepipe.server.conftest import KEYS, Endless, wait_until
 
 
 def spoken(connection: Any) -> list[Any]:
@@ -65,7 +65,7 @@ def test_lanes_go_on_side_by_side_and_one_lane_in_turn(serving: Callable[..., An
     with connect(f"ws://127.0.0.1:{started.server.port}/v1/responses", max_queue=None) as raw:
         for lane in ("a", "a", "b"):
             raw.send(json.dumps({"type": "response.create", "input": "Who knocks?", "stream_id": lane}))
-        until(lambda: backend.inside == 2, 5, "they did not begin")
+        wait_until(lambda: backend.inside == 2, 5, "they did not begin")
         assert {json.loads(raw.recv(5))["stream_id"] for _ in range(40)} == {"a", "b"}
         assert backend.begun == 2
         for _ in range(20):
@@ -74,13 +74,11 @@ def test_lanes_go_on_side_by_side_and_one_lane_in_turn(serving: Callable[..., An
         while refused.get("type") != "error":
             refused = json.loads(raw.recv(5))
         assert refused["status"] == 429
-    until(lambda: backend.inside == 0 and not started.service.busy, 1, "the slots are still held")
+    wait_until(lambda: backend.inside == 0 and not started.busy, 1, "the slots are still held")
     assert started.encounters() == []
 
 
 def test_the_asynchronous_client_with_a_key(serving: Callable[..., Any]) -> None:
-    from .test_bridge import KEYS
-
     started = serving(keys=KEYS)
 
     async def ask() -> str:

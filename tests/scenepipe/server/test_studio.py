@@ -181,6 +181,27 @@ def test_a_text_is_answered_and_its_scene_drawn(shared: Any, browser: Any, langu
     assert browser.complaints == []
 
 
+def test_a_new_chat_takes_nothing_of_the_reply_that_it_cut_off(serving: Callable[..., Any], browser: Any) -> None:
+    browser.open(serving(backend=FakeBackend(delay_s=0.2)).url)
+    browser.type("#text", TEXT)
+    browser.press("Enter", 13)
+    browser.until("document.querySelector('#log .reply')?.textContent")
+    browser.click("#fresh")
+    browser.until("document.querySelector('#stop').hidden")
+    assert browser.run("document.querySelector('#export').disabled"), "the old turn stands in the new chat"
+    assert browser.complaints == []
+
+
+def test_a_reply_without_a_scene_offers_no_trace(shared: Any, browser: Any) -> None:
+    browser.open(shared.url)
+    browser.type("#text", "Generate a short title for this conversation, five words at most.")
+    browser.press("Enter", 13)
+    browser.until(SENT)
+    assert browser.run("document.querySelector('#log .reply').textContent.length") > 3
+    assert browser.run("document.querySelectorAll('#log [data-t=trace]').length") == 0
+    assert browser.complaints == []
+
+
 def test_two_mixtures_side_by_side_and_the_trace_of_one(shared: Any, browser: Any) -> None:
     browser.look(scheme="dark")
     browser.open(shared.url)

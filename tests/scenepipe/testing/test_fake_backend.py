@@ -74,7 +74,8 @@ class TestConformanceWithDelayAndChat(FakeSuite):
     @pytest.fixture(scope="class")
     @classmethod
     def backend(cls, runner: asyncio.Runner) -> Iterator[FakeBackend]:
-        backend = FakeBackend(delay_s=0.002, capabilities={"chat": True}, parallel=2)
+        tools = {"tools": True, "tool_wishes": ("required", "named", "parallel")}
+        backend = FakeBackend(delay_s=0.002, capabilities={"chat": True, **tools}, parallel=2)
         runner.run(backend.open(None, REGISTERS))
         yield backend
         runner.run(backend.aclose())

@@ -13,6 +13,7 @@ from scenepipe.contracts import Chunk, DrawnToken
 from tests.scenepipe.backends.servers.fields import OLLAMA_OPTIONS, TGI_PARAMETERS, TRITON_SAMPLING, fields
 from tests.scenepipe.backends.servers.http import Answer, Asked, HttpThread, told
 from tests.scenepipe.backends.servers.model import TinyModel
+from tests.scenepipe.backends.servers.tools import CallEvents, WrongTools, conversation
 
 _NO_USAGE = ("fastchat",)
 _FOUR_STOPS = ("generic", "tgi")
@@ -34,6 +35,7 @@ class FakeServer(HttpThread):
         adapters: names that it has from its start.
         ignores: it takes any adapter and speaks as the base.
         most: adapters that a vLLM server may have at once.
+        delay_s, long_s: seconds for each word; of replies that may be long, where that is more.
         leaks: what has no adapter speaks with the one that was loaded last, as at vLLM on a CPU.
     """
 
@@ -46,13 +48,14 @@ class FakeServer(HttpThread):
         leaks: bool = False,
         most: int = 8,
         delay_s: float = 0.0,
+        long_s: float = 0.0,
         runtime: bool = True,
     ) -> None:
         super().__init__(self._answer, close_after_stream=flavour == "llama-server")
         self.flavour = flavour
         self.served = "base-model"
         self.adapters: dict[str, str] = {name: f"/adapters/{name}.gguf" for name in adapters}
-        self.model = TinyModel(delay_s=delay_s)
+        self.model = TinyModel(delay_s=delay_s, long_s=long_s)
         self._ignores = ignores
         self._leaks = leaks
         self._most = most
@@ -173,10 +176,15 @@ class FakeServer(HttpThread):
             raise Refused(f"stop has {len(stop)} items, at most 4 are possible")
         schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema") or body.get("json_schema")
         wants = body.get("top_logprobs") if chat else body.get("logprobs")
+        try:
+            talk = conversation(self.flavour, body) if chat else {}
+        except WrongTools as error:
+            raise Refused(str(error)) from None
         reply = self.model.say(
-            prompt,
+            None if talk else prompt,
             voice,
             body,
+            **talk,
             max_tokens=body["max_tokens"],
             stop=tuple(stop),
             seed=body.get("seed"),
@@ -194,11 +202,16 @@ class FakeServer(HttpThread):
             yield _sse({**base, "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
             yield _sse({**base, "choices": [{"index": 0, "delta": {"reasoning_content": "hm"}, "finish_reason": None}]})
         held, most = "", max(map(len, body.get("stop", [])), default=1) - 1 if self.flavour == "vllm" else 0
+        calls = CallEvents(self.flavour, body)
         async for chunk in reply:
+            for delta in calls.of(chunk):
+                yield _sse({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            if chunk.tool_calls:
+                continue
             whole = held + chunk.text
             text = whole if chunk.usage else whole[: max(0, len(whole) - most)]
             held = whole[len(text) :]
-            choice: dict[str, Any] = {"index": 0, "finish_reason": chunk.finish_reason, "unknown": [1]}
+            choice: dict[str, Any] = {"index": 0, "finish_reason": calls.finish(chunk), "unknown": [1]}
             choice |= {"delta": {"content": text}} if chat else {"text": text}
             if chunk.logprobs:
                 choice["logprobs"] = _logprobs(chunk.logprobs[0], chat)

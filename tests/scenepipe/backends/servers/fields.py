@@ -54,9 +54,9 @@ _COMPLETIONS = {
 }
 _CHAT_MORE = "messages logprobs top_logprobs response_format reasoning_effort max_completion_tokens tools tool_choice"
 _CHAT = {
-    "vllm": f"{_OPENAI_BOTH} {_CHAT_MORE} include_reasoning {_VLLM_BOTH}",
-    "llama-server": f"{_OPENAI_BOTH} {_CHAT_MORE} {_LLAMA}",
-    "generic": f"{_OPENAI_BOTH} {_CHAT_MORE} store metadata",
+    "vllm": f"{_OPENAI_BOTH} {_CHAT_MORE} include_reasoning parallel_tool_calls {_VLLM_BOTH}",
+    "llama-server": f"{_OPENAI_BOTH} {_CHAT_MORE} parallel_tool_calls {_LLAMA}",
+    "generic": f"{_OPENAI_BOTH} {_CHAT_MORE} parallel_tool_calls store metadata",
     "ollama": (
         "model messages stream stream_options max_tokens seed stop temperature frequency_penalty presence_penalty top_p "
         "response_format tools reasoning reasoning_effort"
@@ -65,7 +65,7 @@ _CHAT = {
         "model messages frequency_penalty guideline logit_bias logprobs max_tokens n presence_penalty response_format seed "
         "stop stream stream_options temperature tool_choice tool_prompt tools top_logprobs top_p"
     ),
-    "nim": f"{_OPENAI_BOTH} {_CHAT_MORE} nvext",
+    "nim": f"{_OPENAI_BOTH} {_CHAT_MORE} parallel_tool_calls nvext",
     "sglang": f"{_OPENAI_BOTH} {_CHAT_MORE} {_SGLANG_BOTH}",
     "lmdeploy": f"{_LMDEPLOY_BOTH} messages tools tool_choice top_logprobs logit_bias reasoning_effort response_format",
     "lm-studio": f"{_LMSTUDIO} messages tools response_format",

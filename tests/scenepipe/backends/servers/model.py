@@ -13,6 +13,9 @@ from scenepipe.sampling import Sampling
 from scenepipe.testing.fake_backend import FakeBackend
 from scenepipe.testing.fake_model import PIECE, SAMPLING, token_id
 
+_CAN = {"chat": True, "tools": True, "tool_wishes": ("required", "named", "parallel")}
+
+_LONG = 400
 _NAMES = {"repetition_penalty": "repeat_penalty"}
 _OFF = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 
@@ -20,17 +23,22 @@ _OFF = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 class TinyModel:
     """Tokens are words. ``voice`` is any text: equal voices say the same, others something else."""
 
-    def __init__(self, *, delay_s: float = 0.0) -> None:
+    def __init__(self, *, delay_s: float = 0.0, long_s: float = 0.0) -> None:
         self._delay_s = delay_s
+        self._long_s = long_s
         self._texts: dict[int, str] = {}
 
-    async def say(self, prompt: str, voice: str, wire: Mapping[str, Any], **request: Any) -> AsyncIterator[Chunk]:
+    async def say(
+        self, prompt: str | None, voice: str, wire: Mapping[str, Any], **request: Any
+    ) -> AsyncIterator[Chunk]:
         """A reply, drawn by whatever settings are on the wire; what is not there is off."""
         backend, plan = await self._opened(voice)
         asked = {_NAMES.get(name, name): value for name, value in wire.items()}
         asked["top_k"] = max(0, asked.get("top_k", 0))
         known = {name: value for name, value in asked.items() if name in SAMPLING}
         sampling = Sampling(**{**_OFF, **known})
+        if request.get("max_tokens", 0) >= _LONG:
+            backend.delay_s = max(self._delay_s, self._long_s)
         async for chunk in backend.generate(Request(prompt=prompt, plan=plan, sampling=sampling, **request)):
             self.ids(chunk.text)
             yield chunk
@@ -41,7 +49,7 @@ class TinyModel:
 
     async def _opened(self, voice: str) -> tuple[FakeBackend, Plan]:
         name = "v" + hashlib.sha256(voice.encode()).hexdigest()[:20]
-        backend = FakeBackend(delay_s=self._delay_s)
+        backend = FakeBackend(delay_s=self._delay_s, capabilities=_CAN)
         await backend.open(None, [SimpleNamespace(name=name, adapters={})])  # type: ignore[list-item]
         mixture = of({name: 1.0} if voice else {})
         return backend, Plan(asked=mixture, used=mixture, mode="exact")

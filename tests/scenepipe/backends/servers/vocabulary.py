@@ -1,4 +1,5 @@
-"""A vocabulary of words, as the fake servers have: a local model of which nothing else is there."""
+"""What the fake servers have: registers under names of their own, and a vocabulary of words, of a model of which nothing
+else is there."""
 
 from __future__ import annotations
 
@@ -9,8 +10,15 @@ from pathlib import Path
 import sentencepiece
 
 from scenepipe.models.catalogue import LocalModel
+from scenepipe.register import Register
 from scenepipe.testing.backend_suite import RU
 from scenepipe.testing.fake_model import PLACES, VERBS
+
+NAMES = ("poet", "philosopher")
+REGISTERS = [Register(name, Path(), {}, {}, "●", "🙂", "CC0-1.0", {}) for name in NAMES]
+_MIXED = (*NAMES, "poet@0.5", "poet@0.5+philosopher@0.5", "poet@0.5+philosopher@0.3")
+DEPLOYED = {mixture: f"lora-{number}" for number, mixture in enumerate(_MIXED)}
+"""Every mixture that the suite asks for, by the name that it has at a server whose adapters have names."""
 
 
 def word_model(folder: Path) -> LocalModel:
