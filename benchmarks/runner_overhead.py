@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene
 

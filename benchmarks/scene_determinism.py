@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.modules.rule_scene import RuleScene
 from scenepipe.scene import Scene, new_scene

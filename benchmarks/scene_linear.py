@@ -112,7 +112,7 @@ def named() -> dict[str, tuple[str, str]]:
 def reader(encoder: Any) -> Callable[[str], Any]:
     """Text to scene, everything opened."""
     from scenepipe.analysis.reading import read_text
-    from scenepipe.contracts import Context, Resources
+    from scenepipe.context import Context, Resources
     from scenepipe.modules.rule_scene import RuleScene
     from scenepipe.scene import new_scene
 

@@ -42,7 +42,7 @@ def timed(function: Callable[[], Any]) -> tuple[float, float, Any]:
 
 def stages() -> tuple[Any, Any, Any]:
     """Import and open both stages and the encoder, in the order in which a pipeline does."""
-    from scenepipe.contracts import Resources
+    from scenepipe.context import Resources
     from scenepipe.encoders.usem3 import Usem3Encoder
     from scenepipe.models.fetch import local
     from scenepipe.modules.rule_scene import RuleScene
@@ -63,7 +63,7 @@ def stages() -> tuple[Any, Any, Any]:
 def main() -> None:
     """Print every figure."""
     cpu, wall, (tokenizer, builder, resources) = timed(stages)
-    from scenepipe.contracts import Context
+    from scenepipe.context import Context
     from scenepipe.scene import new_scene
 
     ctx = Context(resources, run="benchmark", pipeline="benchmark", emit=lambda event: None)

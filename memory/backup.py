@@ -7,7 +7,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from scenepipe.contracts import Archive, Value, offload
+from scenepipe.context import offload
+from scenepipe.contracts import Archive, Value
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.sqlite import SqliteArchive
 from scenepipe.memory.transfer import export_archive, read_manifest

@@ -17,7 +17,8 @@ from pydantic import Field
 from scenepipe import events as ev
 from scenepipe.choose import parts_of, score_of
 from scenepipe.closing import closing
-from scenepipe.contracts import Backend, Context, DrawnToken, Finish, Request
+from scenepipe.context import Context
+from scenepipe.contracts import Backend, DrawnToken, Finish, Request
 from scenepipe.errors import BackendError
 from scenepipe.fitting import fitting, newest
 from scenepipe.mixture import Mixture, MixtureMode, Plan, ReceiptMode, plan

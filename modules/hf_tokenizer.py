@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from scenepipe.analysis.reading import warm_up
-from scenepipe.backends.option_ranges import range_faults
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, ModelError
 from scenepipe.folding.known import Known
+from scenepipe.option_ranges import range_faults
 from scenepipe.scene import Piece, Scene
 
 

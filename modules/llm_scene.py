@@ -17,13 +17,14 @@ from scenepipe import events as ev
 from scenepipe.analysis.lexicon import shipped_lexicon
 from scenepipe.analysis.model_answer import ANSWER_VERSION, CHAIN, MOST_SYMBOLS, answer_schema, parse_answer
 from scenepipe.analysis.model_reading import ModelReading, code_of, judge, vocabulary
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.closing import closing
-from scenepipe.contracts import Backend, Context, Request, Resources, offload
+from scenepipe.context import Context, Resources, offload
+from scenepipe.contracts import Backend, Request
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, did_you_mean
 from scenepipe.folding.named import spoken_back
 from scenepipe.mixture import Mixture, of, plan
 from scenepipe.modules.rule_scene import RuleScene
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import Sampling
 from scenepipe.scene import Analysis, Scene
 from scenepipe.scene_prompt import SCENE_PROMPT_VERSION, SceneRequest

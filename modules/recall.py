@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from scenepipe import chats
-from scenepipe.contracts import Archive, Context, Encounter, EncounterKind, Hit, Measure, Query
+from scenepipe.context import Context
+from scenepipe.contracts import Archive, Encounter, EncounterKind, Hit, Measure, Query
 from scenepipe.documents.citation import citation_of
 from scenepipe.errors import ConfigError, Fault
 from scenepipe.folding.named import named

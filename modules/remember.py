@@ -7,7 +7,8 @@ import logging
 from datetime import UTC, datetime
 from typing import ClassVar
 
-from scenepipe.contracts import Appended, Archive, Context, Encounter, EncounterKind
+from scenepipe.context import Context
+from scenepipe.contracts import Appended, Archive, Encounter, EncounterKind
 from scenepipe.graph import link_id
 from scenepipe.recall import archived, operation_id
 from scenepipe.scene import Reply, Scene

@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from scenepipe.backends.option_ranges import range_faults
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import BackendError, ConfigError, Fault, InputError, UnreachableError
+from scenepipe.option_ranges import range_faults
 from scenepipe.scene import Hypertoken, Language, Piece, Scene, Symbol
 
 TRIES = 3

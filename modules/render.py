@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.folding.named import named
 from scenepipe.folding.recalled import called, name_of
 from scenepipe.register import Register

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from scenepipe.backends.option_ranges import range_faults
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, Fault
 from scenepipe.mixture import Mixture, Reason, of
+from scenepipe.option_ranges import range_faults
 from scenepipe.scene import Scene
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from pydantic import Field
 from scenepipe.analysis.builder import SceneBuilder, SceneText
 from scenepipe.analysis.cooccurrence import MOST_NEIGHBOURS, Beside, asked, beside, keys_of
 from scenepipe.analysis.lexicon import Lexicon
-from scenepipe.backends.option_ranges import range_faults
-from scenepipe.contracts import Archive, Context, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import Archive
 from scenepipe.errors import ConfigError
 from scenepipe.folding.named import spoken_back
+from scenepipe.option_ranges import range_faults
 from scenepipe.scene import Language, Scene
 
 MOST_ASSOCIATIONS = 12

@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scenepipe.build import load
-    from scenepipe.contracts import Failure
+    from scenepipe.context import Failure
     from scenepipe.errors import ScenepipeError
     from scenepipe.mixture import Mixture
     from scenepipe.pipeline import Pipeline

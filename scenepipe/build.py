@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenepipe.config import BudgetConfig, Component, PipelineConfig, fingerprint_parts, load_config
-from scenepipe.contracts import Budget
+from scenepipe.context import Budget
 from scenepipe.errors import ConfigError, Fault, RegisterError, ScenepipeError
 from scenepipe.pipeline import Pipeline
 from scenepipe.registry import Kind, Registry, default_registry

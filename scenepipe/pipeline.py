@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 from scenepipe import events as ev
 from scenepipe.ask import NOTHING, Ask
-from scenepipe.contracts import Archive, Backend, Budget, Context, Encoder, Failure, Resources, offload
+from scenepipe.context import Budget, Context, Failure, Resources, offload
+from scenepipe.contracts import Archive, Backend, Encoder
 from scenepipe.errors import ConfigError, DeadlineError, Fault, InputError, ScenepipeError
 from scenepipe.portal import Portal, Results
 from scenepipe.scene import Origin, Scene, new_scene

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from scenepipe.contracts import Context, Failure
+from scenepipe.context import Context, Failure
 from scenepipe.errors import ConfigError, Fault, ScenepipeError, StageError, UnreachableError, did_you_mean
 from scenepipe.scene import STAGE_FIELDS, Scene
 

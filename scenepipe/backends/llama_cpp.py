@@ -24,10 +24,11 @@ from scenepipe.backends.llama_reply import (
     next_token,
 )
 from scenepipe.backends.llama_vocabulary import LlamaVocabulary
-from scenepipe.backends.option_ranges import range_faults
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.context import offload
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
 from scenepipe.errors import BackendError, ConfigError
 from scenepipe.mixture import Plan, check_plan
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore
 from scenepipe.tools import check_tools

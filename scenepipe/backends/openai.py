@@ -25,11 +25,11 @@ from scenepipe.backends.openai_sse import Decoder, JsonLines, SseDecoder
 from scenepipe.backends.openai_tokens import Tokens, score_at_vllm
 from scenepipe.backends.openai_voices import NamedVoices, ScaledVoices, Voices
 from scenepipe.backends.openai_wire import Call, OpenAIReader, Reader, chat_body, completions_body
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
 from scenepipe.errors import BackendError, ConfigError
 from scenepipe.mixture import Mixture, Plan, check_plan
 from scenepipe.models.store import cache_dir
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
 from scenepipe.tools import check_tools

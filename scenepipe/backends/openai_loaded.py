@@ -22,7 +22,7 @@ from scenepipe.backends.openai_errors import ServerError
 from scenepipe.backends.openai_http import HttpServer
 from scenepipe.backends.openai_voices import local_adapters
 from scenepipe.backends.openai_wire import Voice
-from scenepipe.contracts import offload
+from scenepipe.context import offload
 from scenepipe.errors import BackendError, DeadlineError, RegisterError
 from scenepipe.mixture import Mixture, MixtureMode, of
 from scenepipe.models.composed import ComposedAdapter, ComposedAdapters

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scenepipe.backends.drawn_tokens import finite
 from scenepipe.backends.openai_http import HttpServer
 from scenepipe.backends.openai_wire import Voice
-from scenepipe.contracts import offload
+from scenepipe.context import offload
 from scenepipe.errors import BackendError
 from scenepipe.scene import TokenScore
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from scenepipe.backends.openai_flavours import Flavour
 from scenepipe.backends.openai_http import HttpServer
 from scenepipe.backends.openai_wire import Voice
-from scenepipe.contracts import offload
+from scenepipe.context import offload
 from scenepipe.errors import BackendError, MixtureError, RegisterError
 from scenepipe.mixture import Mixture, MixtureMode, of, parse
 

@@ -13,11 +13,12 @@ from scenepipe.backends import json_grammar
 from scenepipe.backends.canary import CANARY_PROMPT
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
 from scenepipe.backends.llama_engine import within
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.backends.quantization import Quantization
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.context import offload
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
 from scenepipe.errors import BackendError, ConfigError, Fault
 from scenepipe.mixture import Plan, check_plan
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import COMMON, check_sampling
 from scenepipe.scene import TokenScore
 from scenepipe.tools import check_tools

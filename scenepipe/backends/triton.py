@@ -23,10 +23,10 @@ from scenepipe.backends.openai_reply import ReplyText, understood
 from scenepipe.backends.openai_tokens import Tokens
 from scenepipe.backends.openai_voices import NamedVoices
 from scenepipe.backends.openai_wire import Call, Delta, finish_of, sampling_body
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault
 from scenepipe.mixture import Mixture, Plan, check_plan
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage
 from scenepipe.tools import check_tools

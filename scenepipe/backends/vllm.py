@@ -13,14 +13,15 @@ from pydantic import Field
 from scenepipe.backends.canary import CANARY_PROMPT, LIKELIEST, proofs_by_likeliest
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_bias, check_logprobs
 from scenepipe.backends.llama_engine import within
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.backends.same_model import check_sizes, check_vocabulary
 from scenepipe.backends.vllm_options import VllmOptions, faults
 from scenepipe.backends.vllm_reply import SAMPLING
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request, offload
+from scenepipe.context import offload
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
 from scenepipe.errors import BackendError, ConfigError, MissingExtraError
 from scenepipe.mixture import Plan, check_plan, of
 from scenepipe.models.composed import ComposedAdapter, ComposedAdapters
+from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore
 from scenepipe.tools import check_tools

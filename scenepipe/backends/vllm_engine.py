@@ -16,7 +16,8 @@ from scenepipe.backends.same_model import TURN_ENDS
 from scenepipe.backends.token_prompts import TokenPrompts, token_names
 from scenepipe.backends.vllm_options import VllmOptions, engine_arguments, platform_faults, unknown
 from scenepipe.backends.vllm_reply import VllmReply, sampling_arguments, scores
-from scenepipe.contracts import Chunk, Request, offload
+from scenepipe.context import offload
+from scenepipe.contracts import Chunk, Request
 from scenepipe.errors import BackendError, ConfigError
 from scenepipe.models.composed import ComposedAdapter
 from scenepipe.scene import TokenScore

@@ -19,7 +19,7 @@ from scenepipe.cli.meter import Meter, RowMeter
 from scenepipe.cli.opening import running
 from scenepipe.cli.output import Opened, new_record, open_output
 from scenepipe.cli.rows import InputFile, RowReader, lines, measure, stdin_lines
-from scenepipe.contracts import Failure
+from scenepipe.context import Failure
 from scenepipe.errors import ScenepipeError
 from scenepipe.mixture import Mixture
 from scenepipe.scene import Scene

@@ -13,7 +13,7 @@ from scenepipe.cli.memory_place import Json, Namespace, is_database, remembering
 
 if TYPE_CHECKING:
     from scenepipe.cli.meter import Meter
-    from scenepipe.contracts import Failure
+    from scenepipe.context import Failure
     from scenepipe.documents.ingest import Ingested
     from scenepipe.pipeline import Pipeline
 
@@ -60,7 +60,7 @@ async def _all(pipe: Pipeline, results: AsyncIterator[Ingested | Failure], meter
 def _show(result: Ingested | Failure, as_json: bool) -> bool:
     from scenepipe.cli.console import stdout, write_line
     from scenepipe.cli.guard import say_error
-    from scenepipe.contracts import Failure
+    from scenepipe.context import Failure
 
     if as_json:
         write_line(result.model_dump_json())

@@ -91,7 +91,7 @@ def _pipeline(place: str, meter: Meter) -> Pipeline:
 
 async def _search(pipe: Pipeline, recall: Any, text: str, chat: str | None, namespace: str, meter: Meter) -> Scene:
     from scenepipe.cli.opening import running
-    from scenepipe.contracts import Context, Failure
+    from scenepipe.context import Context, Failure
     from scenepipe.documents.reader import Reader
     from scenepipe.errors import StageError
     from scenepipe.scene import Origin, new_scene

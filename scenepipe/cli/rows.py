@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scenepipe.cli.facts import shorten
 from scenepipe.cli.guard import Refused
-from scenepipe.contracts import Failure
+from scenepipe.context import Failure
 from scenepipe.errors import InputError
 from scenepipe.mixture import Mixture
 from scenepipe.scene import Origin, Scene, new_scene

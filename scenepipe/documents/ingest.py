@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from scenepipe.contracts import Archive, Encounter, Failure, Value, offload
+from scenepipe.context import Failure, offload
+from scenepipe.contracts import Archive, Encounter, Value
 from scenepipe.documents.citation import Citation
 from scenepipe.documents.cut import Measure, cut
 from scenepipe.documents.files import File, read_file

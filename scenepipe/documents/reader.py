@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scenepipe.contracts import Archive, Context, Failure, Resources, offload
+from scenepipe.context import Context, Failure, Resources, offload
+from scenepipe.contracts import Archive
 from scenepipe.errors import ConfigError, Fault
 from scenepipe.scene import Scene
 from scenepipe.steps import StageFailed, Step

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scenepipe.contracts import Context, Failure
+from scenepipe.context import Context, Failure
 from scenepipe.errors import BackendError, ConfigError, Fault, InputError, MissingExtraError
 from scenepipe.evaluation.inputs import Asked
 from scenepipe.mixture import Mixture

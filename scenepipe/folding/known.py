@@ -9,7 +9,8 @@ from typing import NamedTuple
 from scenepipe.analysis.linkage import own_links
 from scenepipe.analysis.reading import read_text
 from scenepipe.analysis.words import Word, split_words
-from scenepipe.contracts import Archive, Context
+from scenepipe.context import Context
+from scenepipe.contracts import Archive
 from scenepipe.folding.chain_counts import LONGEST, SHORTEST
 from scenepipe.folding.grammar import Chain
 from scenepipe.folding.named import Run, is_a_word, runs, spellings, unfolded

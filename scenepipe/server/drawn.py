@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from starlette.requests import Request as HttpRequest
 
-from scenepipe.contracts import Failure
+from scenepipe.context import Failure
 from scenepipe.drawing.graph import draw_graph
 from scenepipe.drawing.scene import draw_scene
 from scenepipe.neighbourhood import around_scene

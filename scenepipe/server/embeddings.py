@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request as HttpRequest
 
-from scenepipe.contracts import Encoder, offload
+from scenepipe.context import offload
+from scenepipe.contracts import Encoder
 from scenepipe.server.limits import check_text, read_body
 from scenepipe.server.openai_types import EmbeddingsBody
 from scenepipe.server.problem import invalid

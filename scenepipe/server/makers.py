@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from scenepipe import events as ev
 from scenepipe.ask import Ask
 from scenepipe.closing import closing
-from scenepipe.contracts import Backend, Context, DrawnToken, Encounter, Finish, Message, Request
+from scenepipe.context import Context
+from scenepipe.contracts import Backend, DrawnToken, Encounter, Finish, Message, Request
 from scenepipe.mixture import Mixture, MixtureMode, plan
 from scenepipe.pipeline import Pipeline
 from scenepipe.recall import operation_id

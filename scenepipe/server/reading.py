@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
-from scenepipe.contracts import Failure, offload
+from scenepipe.context import Failure, offload
 from scenepipe.errors import ConfigError
 from scenepipe.registry import default_registry
 from scenepipe.scene import Origin, Scene, new_scene

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from scenepipe.backends.drawn_tokens import MOST_ALTERNATIVES, check_logprobs
-from scenepipe.contracts import AdapterProof, Capabilities, Chunk, DrawnToken, Finish, Request, offload
+from scenepipe.context import offload
+from scenepipe.contracts import AdapterProof, Capabilities, Chunk, DrawnToken, Finish, Request
 from scenepipe.errors import BackendError, DeadlineError, MixtureError, did_you_mean
 from scenepipe.sampling import check_sampling
 from scenepipe.scene import TokenScore, Usage

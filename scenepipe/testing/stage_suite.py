@@ -11,7 +11,7 @@ import asyncio
 import inspect
 from typing import Any
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.mixture import Mixture, Reason
 from scenepipe.scene import (
     STAGE_FIELDS,

@@ -12,7 +12,8 @@ from typing import Any
 from scenepipe import events as ev
 from scenepipe.analysis.lexicon import AXES
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import AdapterProof, Chunk, Context, Request, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import AdapterProof, Chunk, Request
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.modules.llm_scene import FALLBACK, LlmScene
 from scenepipe.modules.rule_scene import RuleScene

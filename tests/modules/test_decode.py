@@ -9,7 +9,8 @@ import pytest
 
 from scenepipe import events as ev
 from scenepipe.ask import Ask
-from scenepipe.contracts import AdapterProof, Budget, Capabilities, Resources
+from scenepipe.context import Budget, Resources
+from scenepipe.contracts import AdapterProof, Capabilities
 from scenepipe.errors import BackendError, DeadlineError, MixtureError
 from scenepipe.message import Message
 from scenepipe.mixture import Mixture

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, ModelError
 from scenepipe.modules.hf_tokenizer import HFTokenizer
 from scenepipe.scene import Piece, Scene, new_scene

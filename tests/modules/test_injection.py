@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.modules.decode import Decode
 from scenepipe.modules.recall import Recall

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenepipe.analysis.lexicon import AXES
-from scenepipe.contracts import Resources
+from scenepipe.context import Resources
 from scenepipe.errors import BackendError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.modules.llm_scene import REPAIR_TEMPERATURE, LlmScene

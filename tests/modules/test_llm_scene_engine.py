@@ -16,7 +16,8 @@ from scenepipe import events as ev
 from scenepipe import load
 from scenepipe.analysis.model_answer import SceneAnswer, parse_answer
 from scenepipe.backends.llama_cpp import LlamaCpp
-from scenepipe.contracts import Chunk, Neighbour, Request, Resources
+from scenepipe.context import Resources
+from scenepipe.contracts import Chunk, Neighbour, Request
 from scenepipe.errors import BackendError, ConfigError, RegisterError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.memory.sqlite import SqliteArchive

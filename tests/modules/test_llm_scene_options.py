@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scenepipe.analysis.lexicon import shipped_lexicon
-from scenepipe.contracts import Budget, Resources
+from scenepipe.context import Budget, Resources
 from scenepipe.errors import ConfigError, DeadlineError
 from scenepipe.modules.llm_scene import LlmScene
 from scenepipe.register import Register

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scenepipe.analysis.lexicon import AXES, shipped_lexicon
 from scenepipe.analysis.model_answer import CAUSES, parse_answer
 from scenepipe.analysis.model_reading import ModelReading, judge
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.modules import llm_scene
 from scenepipe.modules.llm_scene import LlmScene
 from scenepipe.modules.rule_scene import RuleScene

@@ -12,7 +12,8 @@ import pytest
 
 import scenepipe.modules.recall as recall_module
 from scenepipe.config import parse_config
-from scenepipe.contracts import Context, Encounter, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import Encounter
 from scenepipe.errors import ConfigError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.mixture import Mixture

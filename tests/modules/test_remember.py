@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from scenepipe import chats
-from scenepipe.contracts import Appended, Context, Encounter, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import Appended, Encounter
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.memory.sqlite import SqliteArchive

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from scenepipe.contracts import Context, Encounter, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import Encounter
 from scenepipe.graph import echoes, link_id
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.modules.recall import Recall

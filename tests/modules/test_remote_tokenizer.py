@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import BackendError, ConfigError, InputError, UnreachableError
 from scenepipe.modules.remote_tokenizer import RemoteTokenizer
 from scenepipe.scene import Scene, new_scene

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scenepipe.contracts import Resources
+from scenepipe.context import Resources
 from scenepipe.mixture import Mixture
 from scenepipe.modules.render import Render, formula
 from scenepipe.recall import archived

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, MixtureError
 from scenepipe.mixture import Mixture
 from scenepipe.modules.route import Route

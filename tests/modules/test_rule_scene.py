@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.errors import ConfigError
 from scenepipe.modules.rule_scene import RuleScene

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Neighbour, Resources
+from scenepipe.context import Context, Resources
+from scenepipe.contracts import Neighbour
 from scenepipe.encoders.usem3 import Usem3Encoder
 from scenepipe.errors import ArchiveError
 from scenepipe.memory.memory import MemoryArchive

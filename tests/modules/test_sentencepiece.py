@@ -12,7 +12,7 @@ import sentencepiece
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, ModelError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.modules.sentencepiece import SentencePieceTokenizer

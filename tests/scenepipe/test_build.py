@@ -11,7 +11,7 @@ import pytest
 import scenepipe
 from scenepipe.build import build, load
 from scenepipe.config import parse_config
-from scenepipe.contracts import Failure
+from scenepipe.context import Failure
 from scenepipe.errors import ConfigError, InputError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.rooms import room

@@ -12,7 +12,8 @@ import pytest
 
 from scenepipe import chats
 from scenepipe.chats import Chat
-from scenepipe.contracts import Context, Encounter
+from scenepipe.context import Context
+from scenepipe.contracts import Encounter
 from scenepipe.errors import InputError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.modules.recall import Recall

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenepipe.contracts import Budget, Context, Failure
+from scenepipe.context import Budget, Context, Failure
 from scenepipe.errors import BackendError, ConfigError, DeadlineError, InputError, StageError, UnreachableError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.pipeline import Pipeline

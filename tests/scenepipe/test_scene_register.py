@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scenepipe.analysis.model_answer import SceneAnswer
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import ConfigError, RegisterError
 from scenepipe.mixture import Mixture
 from scenepipe.modules.route import Route

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import ClassVar
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.drawing.pipeline import describe
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.pipeline import Pipeline

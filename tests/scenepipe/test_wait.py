@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.errors import BackendError, DeadlineError
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene

@@ -12,7 +12,7 @@ from scenepipe.analysis.lexicon import AXES, shipped_lexicon
 from scenepipe.analysis.model_answer import LARGEST_ANSWER, SceneAnswer, answer_of, answer_schema, parse_answer
 from scenepipe.analysis.model_reading import ModelReading, judge, vocabulary
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.modules.rule_scene import RuleScene
 from scenepipe.scene import Emotion, Reading, Scene, Symbol, new_scene
 from scenepipe.scene_prompt import EXAMPLES

@@ -13,7 +13,7 @@ from scenepipe.analysis.lexicon import AXES, shipped_lexicon
 from scenepipe.analysis.model_answer import MOST_SYMBOLS, SceneAnswer
 from scenepipe.analysis.model_reading import ModelReading, judge, noun, nouns, simplex, vocabulary
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.modules.rule_scene import RuleScene
 from scenepipe.scene import Scene, new_scene
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from scenepipe.cli import meter as meters
 from scenepipe.cli.meter import Abandoned, Meter, RowMeter
 from scenepipe.cli.opening import running
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene

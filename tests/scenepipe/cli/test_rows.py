@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scenepipe.cli import rows
 from scenepipe.cli.guard import Refused
 from scenepipe.cli.rows import RowReader, lines, measure, stdin_lines
-from scenepipe.contracts import Failure
+from scenepipe.context import Failure
 from scenepipe.mixture import of
 from scenepipe.scene import Scene
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.errors import BackendError
 from scenepipe.mixture import Mixture, Reason
 from scenepipe.scene import (

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.errors import BackendError
 from scenepipe.memory.memory import MemoryArchive
 from scenepipe.mixture import Mixture

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from scenepipe.contracts import Context, Encounter, Failure
+from scenepipe.context import Context, Failure
+from scenepipe.contracts import Encounter
 from scenepipe.documents.citation import citation_of
 from scenepipe.documents.ingest import Ingested, ingest
 from scenepipe.errors import ConfigError

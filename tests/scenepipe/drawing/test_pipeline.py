@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.drawing.pipeline import Box, Drawing, describe, mermaid, svg
 from scenepipe.pipeline import Pipeline
 from scenepipe.scene import Scene

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from scenepipe.config import PipelineConfig, parse_config
-from scenepipe.contracts import Context
+from scenepipe.context import Context
 from scenepipe.errors import BackendError
 from scenepipe.evaluation.perplexity import Loss
 from scenepipe.prompt import ScenePrompt

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenepipe.analysis.reading import read_text
-from scenepipe.contracts import Context, Resources
+from scenepipe.context import Context, Resources
 from scenepipe.folding.known import Index, Known, Reading
 from scenepipe.folding.named import NAMED_VERSION, named, spoken_back
 from scenepipe.memory.memory import MemoryArchive

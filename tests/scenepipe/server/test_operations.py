@@ -276,7 +276,7 @@ def test_key_writes_a_line_and_shows_the_key_once(tmp_path: Path, monkeypatch: p
 
 
 def test_the_remote_tokenizer_of_another_pipeline_reads_the_same(served: Any) -> None:
-    from scenepipe.contracts import Context, Resources
+    from scenepipe.context import Context, Resources
     from scenepipe.modules.remote_tokenizer import RemoteTokenizer
     from scenepipe.scene import new_scene
 

@@ -1,4 +1,4 @@
-"""Ranges of a backend's options, checked where it is made in Python: the annotations that a configuration is read by."""
+"""Ranges of options, checked where a stage or backend is made in Python: the annotations that a configuration is read by."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RULES: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
 }
 
 
-def range_faults(backend: type[Any], given: Mapping[str, Any]) -> list[Fault]:
+def range_faults(made: type[Any], given: Mapping[str, Any]) -> list[Fault]:
     """Numbers outside the range that the constructor's annotations name; None is in every range.
 
     Args:
         given: by option; ``locals()`` of the constructor will do.
     """
-    hints = typing.get_type_hints(backend.__init__, include_extras=True)
+    hints = typing.get_type_hints(made.__init__, include_extras=True)
     return [
         Fault(key, f"{given[key]} was given; {_RULES[rule][1]} {limit}")
         for key, hint in hints.items()

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from scenepipe.backends.llama_cpp import LlamaCpp
 from scenepipe.backends.openai import OpenAI
-from scenepipe.backends.option_ranges import range_faults
 from scenepipe.backends.transformers import Transformers
 from scenepipe.backends.triton import Triton
 from scenepipe.backends.vllm import Vllm
 from scenepipe.errors import ConfigError
+from scenepipe.option_ranges import range_faults
 from scenepipe.registry import options_model
 
 NEEDED: dict[type[Any], dict[str, Any]] = {
