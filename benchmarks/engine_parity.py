@@ -69,7 +69,10 @@ def engines() -> dict[str, tuple[str, dict[str, Any]]]:
         REFERENCE: ("transformers", {"dtype": "float32", "parallel": IN_FLIGHT, "context": 512}),
         "transformers bfloat16": ("transformers", {"dtype": "bfloat16", "parallel": IN_FLIGHT, "context": 512}),
         "llama-cpp": ("llama-cpp", {"parallel": IN_FLIGHT, "context": 512}),
-        "vllm": ("vllm", {"dtype": "bfloat16", "parallel": IN_FLIGHT, "context": 512}),
+        "vllm": (
+            "vllm",
+            {"dtype": "bfloat16", "parallel": IN_FLIGHT, "context": 512, "engine": {"gpu_memory_utilization": 0.3}},
+        ),
     }
     if url := os.environ.get("SCENEPIPE_VLLM_URL"):
         composed = tempfile.mkdtemp(prefix="scenepipe-parity-")
