@@ -18,16 +18,13 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from _served import served
 
 import scenepipe
 from scenepipe.contracts import Message, Request
@@ -50,27 +47,6 @@ FAKE = "{use: fake, parallel: 256}"
 LLAMA = "{use: llama-cpp, context: 2048}"
 IN_FLIGHT = 32
 PROMPT = "A door remembers every hand that opened it, and the threshold is worn where nobody looks."
-
-
-@contextmanager
-def served(pipeline: Path) -> Iterator[str]:
-    """The address of a server of this pipeline, in a process of its own."""
-    command = [sys.executable, "-m", "scenepipe", "serve", str(pipeline), "--port", "0", "--waiting", "4096"]
-    command += ["--per-key", "8192"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        told: dict[str, Any] = {}
-        while not {"ready", "listening"} <= told.keys():
-            line = json.loads(process.stderr.readline())
-            told[line["message"]] = line
-        url = told["listening"]["url"]
-        drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(30)
-        drain.wait(5)
 
 
 def texts(pipe: Pipeline, count: int) -> list[str]:
@@ -202,11 +178,11 @@ async def latency(home: str, requests: int, streams: int) -> None:
         bare = await engine_ms(pipe, requests)
         said = texts(pipe, requests)
         walk = await walk_ms(pipe, [f"{text} alone" for text in said])
-    with served(path) as url:
-        with httpx.Client(base_url=url, timeout=60) as http:
+    with served(path) as server:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
             through = await asyncio.to_thread(through_ms, http, requests)
             scene = await asyncio.to_thread(scene_ms, http, said)
-        rates = [await fan_out(url, streams) for _ in range(3)]
+        rates = [await fan_out(server.url, streams) for _ in range(3)]
     print(f"added, passing through          {through - bare:8.2f} ms  (engine {bare:.2f} ms; asked: under 4)")
     print(
         f"added, scene, recall and write  {scene - bare:8.2f} ms  (the pipeline alone {walk - bare:.2f}; asked: under 15)"
@@ -224,12 +200,12 @@ async def ratio(home: str, rounds: int) -> None:
     pipe = scenepipe.load(path)
     async with pipe:
         await pipe.ready()
-        with served(path) as url:
+        with served(path) as server:
             own, bare = [], []
             for number in range(rounds):
                 said = texts(pipe, IN_FLIGHT * (number + 1))[-IN_FLIGHT:]
                 bare.append(await bare_rate(pipe, said))
-                own.append(await served_rate(url, said))
+                own.append(await served_rate(server.url, said))
     median = statistics.median(a / b for a, b in zip(own, bare, strict=True))
     print(
         f"32 in flight: {statistics.median(own):.1f} tokens/s, bare {statistics.median(bare):.1f}, ratio {median:.3f}"
