@@ -187,7 +187,7 @@ class TestConformance(BackendSuite):
     registers = NAMES
 
     async def token_ids(self, backend: Vllm, text: str) -> Sequence[int] | None:  # type: ignore[override]
-        return backend._opened().tokens(text)
+        return backend._opened().prompts.tokens(text)
 
     @pytest.fixture(scope="class")
     def runner(self, loop: asyncio.Runner) -> asyncio.Runner:
