@@ -32,7 +32,7 @@ test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/python -m pytest -q tests/vllm
 
 soak: $(VENV)/.test
-	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers" --durations=9
+	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers or client_that_left" --durations=9
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
