@@ -1,4 +1,4 @@
-"""A server of a pipeline, in a process of its own."""
+"""The pipeline that the server is measured with, and a server of it in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+PIPELINE = """\
+scenepipe: 1
+name: bench
+model: gemma-3-270m
+backend: {backend}
+registers: [philosopher, poet, body, logician]
+memory: {{use: sqlite, path: {home}/archive.db}}
+stages: [sentencepiece, rule-scene, route, recall, {{use: decode, mixture: exact, seed: 1, max_tokens: 48}}, remember, render]
+"""
 
 
 class Served(NamedTuple):

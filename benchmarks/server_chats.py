@@ -24,21 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from _served import Served, served
+from _served import PIPELINE, Served, served
 
 import scenepipe
 from scenepipe import chats
 from scenepipe.register import examples
 
-PIPELINE = """\
-scenepipe: 1
-name: bench
-model: gemma-3-270m
-backend: {backend}
-registers: [philosopher, poet, body, logician]
-memory: {{use: sqlite, path: {home}/archive.db}}
-stages: [sentencepiece, rule-scene, route, recall, {{use: decode, mixture: exact}}, remember, render]
-"""
 BACKENDS = {
     "transformers": "{use: transformers, context: 2048, parallel: 32}",
     "llama-cpp": "{use: llama-cpp, context: 2048, parallel: 16}",

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from _served import served
+from _served import PIPELINE, served
 
 import scenepipe
 from scenepipe.contracts import Message, Request
@@ -34,15 +34,6 @@ from scenepipe.register import examples
 from scenepipe.scene import Origin
 from scenepipe.server.makers import as_prompt
 
-PIPELINE = """\
-scenepipe: 1
-name: bench
-model: gemma-3-270m
-backend: {backend}
-registers: [philosopher, poet, body, logician]
-memory: {{use: sqlite, path: {home}/archive.db}}
-stages: [sentencepiece, rule-scene, route, recall, {{use: decode, seed: 1, max_tokens: 48}}, remember, render]
-"""
 FAKE = "{use: fake, parallel: 256}"
 LLAMA = "{use: llama-cpp, context: 2048}"
 IN_FLIGHT = 32
