@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scenepipe.config import BudgetConfig, Component, PipelineConfig, fingerprint_parts, load_config
+from scenepipe.config import BudgetConfig, Component, PipelineConfig, load_config
 from scenepipe.context import Budget
 from scenepipe.errors import ConfigError, Fault, RegisterError, ScenepipeError
+from scenepipe.fingerprint import fingerprint_parts
 from scenepipe.pipeline import Pipeline
 from scenepipe.registry import Kind, Registry, default_registry
 from scenepipe.rooms import find_pipeline, room

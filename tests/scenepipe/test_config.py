@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from scenepipe.config import Component, PipelineConfig, fingerprint_parts, load_config, parse_config
+from scenepipe.config import Component, PipelineConfig, load_config, parse_config
 from scenepipe.errors import ConfigError, Fault
+from scenepipe.fingerprint import fingerprint_parts
 from scenepipe.registry import Registry
 from scenepipe.schema import json_schema
 from scenepipe.yaml_source import read_yaml
