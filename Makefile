@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VLLM := .venv-vllm
+TRITON := .venv-triton
 TEXT ?= Почему я не чувствую шаг в себе?
 
-.PHONY: run test test-vllm lint bench soak clean
+.PHONY: run test test-vllm test-triton lint bench soak clean
 
 run: $(VENV)/.run
 	@$(BIN)/scenepipe run pipelines/quickstart.yaml "$(TEXT)"
@@ -31,6 +32,10 @@ test-vllm: $(VLLM)/.installed
 	$(VLLM)/bin/scenepipe model pull gemma-3-270m
 	$(VLLM)/bin/python -m pytest -q tests/vllm
 
+# Triton's own server from the wheel of nvidia-pytriton, whose Python backend reads texts with NumPy 1 alone.
+test-triton: $(TRITON)/.installed
+	$(TRITON)/bin/python -m pytest -q tests/triton
+
 soak: $(VENV)/.test
 	SCENEPIPE_SOAK=200 $(BIN)/python -m pytest -q -k "kill or two_writers or client_that_left" --durations=9
 
@@ -52,5 +57,11 @@ $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(TRITON)/.installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv --clear $(TRITON)
+	$(TRITON)/bin/python -m pip install --quiet -c constraints.txt "numpy<2" pytest hypothesis jsonschema -e .
+	$(TRITON)/bin/python -m pip install --quiet --no-deps nvidia-pytriton==0.7.0
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VLLM) build dist *.egg-info
+	rm -rf $(VENV) $(VLLM) $(TRITON) build dist *.egg-info

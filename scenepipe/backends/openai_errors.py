@@ -95,7 +95,7 @@ def retry_after(value: str | None) -> float | None:
 def _words(body: bytes, kind: str) -> str:
     text = body.decode("utf-8", "replace")
     try:
-        return words_of(json.loads(text))
+        return words_of(json.loads(text.removeprefix("data:")))  # Triton refuses a stream with its first event
     except ValueError:
         pass
     if "html" in kind or text.lstrip()[:1] == "<":

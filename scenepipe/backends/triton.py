@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, SecretStr
 
 from scenepipe.backends.canary import CANARY_PROMPT, CANARY_TOKENS, GREEDY, Told, proofs_of, without_effect
+from scenepipe.backends.openai_errors import ServerError
 from scenepipe.backends.openai_flavours import Endpoint, Flavour
 from scenepipe.backends.openai_found import mixture_faults
 from scenepipe.backends.openai_http import HttpServer, Patience, base_url, new_id, url_faults
@@ -24,7 +25,7 @@ from scenepipe.backends.openai_tokens import Tokens
 from scenepipe.backends.openai_voices import NamedVoices
 from scenepipe.backends.openai_wire import Call, Delta, finish_of, sampling_body
 from scenepipe.contracts import AdapterProof, Capabilities, Chunk, Request
-from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault
+from scenepipe.errors import BackendError, ConfigError, DeadlineError, Fault, did_you_mean
 from scenepipe.mixture import Mixture, Plan, check_plan
 from scenepipe.option_ranges import range_faults
 from scenepipe.sampling import check_sampling
@@ -117,7 +118,7 @@ class Triton:
             raise BackendError("this backend is open already; close it first, or make a second one")
         server = self._server = HttpServer(self._url, "triton", self._patience, key=self._key)
         try:
-            await server.get(f"/v2/models/{self._served}/ready")
+            await self._check_served(server)
             self._tokens = Tokens(None, server, self._served, model)
             self._voices = NamedVoices(self._flavour, self._served, self._adapters, server.place)
             await self._voices.open(registers, model)
@@ -128,6 +129,17 @@ class Triton:
         except BaseException:
             await self.aclose()
             raise
+
+    async def _check_served(self, server: HttpServer) -> None:
+        try:
+            await server.get(f"/v2/models/{self._served}/ready")
+        except ServerError as error:
+            if error.status not in (400, 404):
+                raise
+            ready = await _ready_models(server)
+            raise BackendError(
+                f"{server.place} has no model '{self._served}' that is ready; {did_you_mean(self._served, ready)}"
+            ) from None
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         """Stream one reply. Closing or dropping the iterator closes the connection.
@@ -233,6 +245,16 @@ class Triton:
         if self._server is None:
             raise BackendError("this backend is not open; await open(model, registers) first")
         return self._server
+
+
+async def _ready_models(server: HttpServer) -> list[str]:
+    """Models that are ready, by the model repository extension; none where that is closed."""
+    try:
+        listed = await server.post("/v2/repository/index", {"ready": True})
+    except ServerError:
+        return []
+    rows = listed if isinstance(listed, list) else []
+    return [str(row["name"]) for row in rows if isinstance(row, dict) and "name" in row]
 
 
 def generate_body(call: Call) -> dict[str, Any]:

@@ -90,7 +90,10 @@ def test_an_ignored_adapter_is_found() -> None:
 
 
 def test_an_unknown_model_and_wrong_options_are_refused() -> None:
-    with FakeServer("triton") as server, pytest.raises(BackendError, match="HTTP 404"):
+    with (
+        FakeServer("triton") as server,
+        pytest.raises(BackendError, match="no model 'another' that is ready; .*base-model"),
+    ):
         asyncio.run(Triton(url=server.url, served="another").open(None, []))
     with pytest.raises(ConfigError, match=r"3 faults(.|\n)*url(.|\n)*served(.|\n)*adapters.poet@x"):
         Triton(url="localhost:8000", served="a/b", adapters={"poet@x": "p"})

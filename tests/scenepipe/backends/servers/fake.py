@@ -65,11 +65,12 @@ class FakeServer(HttpThread):
         try:
             return await self._known(asked)
         except Refused as error:
-            return self._refusal(str(error), error.status)
+            return self._refusal(str(error), error.status, streams=asked.path.endswith("/generate_stream"))
 
-    def _refusal(self, message: str, status: int) -> Answer:
+    def _refusal(self, message: str, status: int, *, streams: bool) -> Answer:
         if self.flavour == "triton":
-            return told({"error": message}, status)
+            before = b"data: " if streams else b""
+            return Answer(before + json.dumps({"error": message}).encode(), status)
         if self.flavour in ("tgi", "ollama"):
             return told({"error": message, "error_type": "validation"}, status)
         if self.flavour == "fastchat":
@@ -92,6 +93,7 @@ class FakeServer(HttpThread):
             "/api/generate": self._ollama,
             "/v2/models/base-model/generate_stream": self._triton,
             "/v2/models/base-model/generate": self._triton,
+            "/v2/repository/index": self._index,
             "/v1/load_lora_adapter": self._load,
             "/v1/unload_lora_adapter": self._unload,
         }.get(asked.path)
@@ -115,6 +117,8 @@ class FakeServer(HttpThread):
             return told(
                 [{"id": n, "path": path, "scale": 1.0, "task_name": "", "prompt_prefix": ""} for n, path in paths]
             )
+        if self.flavour == "triton" and path.endswith("/ready"):
+            raise Refused("Model version not ready")
         raise Refused("Not Found", 404)
 
     def _tokens(self, path: str, body: dict[str, Any]) -> Answer:
@@ -343,6 +347,10 @@ class FakeServer(HttpThread):
         every = [event async for event in events]
         whole = {**every[-1], "text_output": "".join(event["text_output"] for event in every)}
         return told({**whole, "num_output_tokens": sum(event["num_output_tokens"] for event in every)})
+
+    async def _index(self, body: dict[str, Any]) -> Answer:
+        assert body == {"ready": True}
+        return told([{"name": self.served, "version": "1", "state": "READY"}])
 
     async def _triton_events(self, reply: AsyncIterator[Chunk], before: str) -> AsyncIterator[dict[str, Any]]:
         base = {"model_name": self.served, "model_version": "1", "num_input_tokens": 9}

@@ -93,6 +93,7 @@ def fields(flavour: str, path: str) -> frozenset[str]:
         ("tabbyapi", "/v1/token/encode"): "text add_bos_token encode_special_tokens decode_special_tokens",
         ("triton", "/v2/models/base-model/generate_stream"): _TRITON,
         ("triton", "/v2/models/base-model/generate"): _TRITON,
+        ("triton", "/v2/repository/index"): "ready",
         ("lmdeploy", "/v1/encode"): "input do_preprocess add_bos",
     }
     named = own.get((flavour, path)) or tables.get(path, {}).get(flavour, "")
