@@ -6,6 +6,7 @@ Importing this module imports torch and transformers.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 import transformers
 
 from scenepipe.backends.passes import named
-from scenepipe.backends.quantization import Gguf, checkpoint_packages, packages_of, require
+from scenepipe.backends.quantization import Bitsandbytes8, Gguf, checkpoint_packages, packages_of, require
 from scenepipe.backends.same_model import TURN_ENDS, check_sizes, check_vocabulary
 from scenepipe.backends.slot_cache import KINDS, layer_kinds
 from scenepipe.backends.token_prompts import token_names
@@ -93,6 +94,8 @@ def _load(
         output_loading_info=True,
     )
     _check_loaded(base, told, options)
+    if isinstance(options.quantization, Bitsandbytes8):
+        logging.getLogger("bitsandbytes.autograd._functions").addFilter(_ONCE)
     if not hasattr(base, "hf_device_map") and not getattr(base, "is_quantized", False):
         base = base.to(device)
     return Base(base.eval(), tokenizer, dtype, _ends(base, tokenizer))
@@ -188,6 +191,23 @@ def _quiet() -> Iterator[None]:
         log.set_verbosity(before)
         if bars:
             log.enable_progress_bar()
+
+
+class _Once(logging.Filter):
+    """Lets each message through once: bitsandbytes says of every layer and every step that it computes in float16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        first = message not in self._said
+        self._said.add(message)
+        return first
+
+
+_ONCE = _Once()
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

@@ -260,12 +260,13 @@ def test_max_memory_reaches_accelerate(opened: Open, tmp_path: Path, runner: asy
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes-4bit", "bitsandbytes-8bit"])
-def test_quantization(method: str, opened: Open, runner: asyncio.Runner) -> None:
+def test_quantization(method: str, opened: Open, runner: asyncio.Runner, caplog: pytest.LogCaptureFixture) -> None:
     bnb = pytest.importorskip("bitsandbytes")
     backend = opened(quantization=quantization(method=method), device="cpu")
     layer = backend._engine._base.model.model.layers[0].mlp.up_proj
     assert isinstance(layer, bnb.nn.Linear4bit if method == "bitsandbytes-4bit" else bnb.nn.Linear8bitLt)
     assert len({spoken(backend, runner, mixture) for mixture in ("base", "poet")}) == 2
+    assert sum("MatMul8bitLt" in message for message in caplog.messages) <= 1
 
 
 def quantization(**keys: Any) -> Any:
