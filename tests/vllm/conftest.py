@@ -31,8 +31,10 @@ SERVED = ("test_plugin", "test_serve")
 URL, MODEL = "SCENEPIPE_VLLM_URL", "SCENEPIPE_VLLM_MODEL"
 MODEL_NAME = "gemma-3-270m"
 START_SECONDS = 600
-THREADS = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
-"""By default vLLM pins its threads to cores, busy or not; two threads on cores that others use wait for each other."""
+ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "2"}
+"""The worker lives in the engine's process, with `UNI`: between two processes vLLM waits by spinning, one core of two. And its
+threads are not pinned to cores, busy or not."""
+UNI = "uni"
 ENVIRONMENT = {
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -50,7 +52,7 @@ class Starting:
     log: Path
 
 
-for name, value in THREADS.items():
+for name, value in ONE_PROCESS.items():
     os.environ.setdefault(name, value)
 
 
@@ -120,6 +122,7 @@ def _command(weights: str, port: int) -> list[str]:
     command += ["--max-model-len", "1024", "--max-num-seqs", "8", "--dtype", "bfloat16", "--enforce-eager"]
     command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8", "--max-lora-rank", "32"]
     command += ["--kv-cache-memory-bytes", str(1 << 29), "--max-num-batched-tokens", "1024"]
+    command += ["--distributed-executor-backend", UNI]
     return [*command, "--no-enable-chunked-prefill"]  # on a CPU a prompt with a seed that is read in parts ends it
 
 

@@ -16,11 +16,17 @@ from scenepipe.mixture import of
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.register import Register, adapter_of
 from scenepipe.testing.backend_suite import EN, GREEDY, RU, BackendSuite, collect, gather, plan, say, text_of
+from tests.vllm.conftest import UNI
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
 NAMES = ("poet", "philosopher")
-ENGINE: dict[str, Any] = {"enforce_eager": True, "kv_cache_memory_bytes": 1 << 29, "max_num_batched_tokens": 640}
+ENGINE: dict[str, Any] = {
+    "enforce_eager": True,
+    "kv_cache_memory_bytes": 1 << 29,
+    "max_num_batched_tokens": 640,
+    "distributed_executor_backend": UNI,
+}
 MIXTURES = ("poet", "poet@0.6+philosopher@0.4", "base", "philosopher@0.7")
 
 

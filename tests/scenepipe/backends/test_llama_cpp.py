@@ -46,6 +46,7 @@ def lone(local_model: LocalModel, shipped: list[Register], runner: asyncio.Runne
 
 class TestConformance(BackendSuite):
     registers = NAMES
+    batch_tolerance = 0.2  # requests of one mixture share a batch, whose matrix products are summed in another order
 
     async def token_ids(self, backend: Backend, text: str) -> list[int]:
         assert isinstance(backend, LlamaCpp)
