@@ -108,13 +108,14 @@ _COMPLETIONS, _CHAT = "/v1/completions", "/v1/chat/completions"
 
 FLAVOURS: Mapping[FlavourName, Flavour] = {
     "vllm": Flavour(
-        Endpoint(_COMPLETIONS, "completions", _VLLM, "response_format", logprobs=20),
+        Endpoint(_COMPLETIONS, "completions", _VLLM, "response_format", logprobs=20, stops=4),
         Endpoint(
             _CHAT,
             "chat",
             {**_VLLM, **_EFFORT},
             "response_format",
             logprobs=20,
+            stops=4,
             reasoning=True,
             tools=_ALL_WISHES,
         ),
@@ -189,8 +190,8 @@ FLAVOURS: Mapping[FlavourName, Flavour] = {
         start="text-generation-launcher --model-id MODEL --lora-adapters poet=/registers/poet",
     ),
     "nim": Flavour(
-        Endpoint(_COMPLETIONS, "completions", _OPENAI, "response_format"),
-        Endpoint(_CHAT, "chat", _OPENAI, "response_format", tools=_ALL_WISHES),
+        Endpoint(_COMPLETIONS, "completions", _OPENAI, "response_format", stops=4),
+        Endpoint(_CHAT, "chat", _OPENAI, "response_format", stops=4, tools=_ALL_WISHES),
         convention="{name}",
         start="NIM_PEFT_SOURCE=/loras",
     ),

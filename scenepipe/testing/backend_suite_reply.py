@@ -62,6 +62,17 @@ class ReplySuite:
         assert text_of(chunks) == whole[: whole.index(stop)]
         assert chunks[-1].finish_reason == "stop"
 
+    def test_of_many_stop_strings_the_last_ends_the_reply_too(self, backend: Backend, runner: asyncio.Runner) -> None:
+        """Some servers take four at most; a pipeline has more, the names of who speaks among them."""
+        if not backend.capabilities.stop:
+            pytest.skip("no stop strings")
+        whole = runner.run(say(backend, prompt=RU, max_tokens=16, sampling=GREEDY, seed=1))
+        stop = whole[len(whole) // 2 :][:3]
+        many = (*(f"<{number}>" for number in range(10)), stop)
+        chunks = runner.run(collect(backend, prompt=RU, max_tokens=16, sampling=GREEDY, seed=1, stop=many))
+        assert text_of(chunks) == whole[: whole.index(stop)]
+        assert chunks[-1].finish_reason == "stop"
+
     def test_a_part_of_a_stop_string_is_not_lost(self, backend: Backend, runner: asyncio.Runner) -> None:
         if not backend.capabilities.stop:
             pytest.skip("no stop strings")

@@ -16,7 +16,7 @@ from tests.scenepipe.backends.servers.model import TinyModel
 from tests.scenepipe.backends.servers.tools import CallEvents, WrongTools, conversation
 
 _NO_USAGE = ("fastchat",)
-_FOUR_STOPS = ("generic", "tgi")
+_FOUR_STOPS = ("generic", "tgi", "vllm", "nim")
 SSE = {"content-type": "text/event-stream; charset=utf-8"}
 
 
