@@ -8,16 +8,14 @@ Embeddings are dequantised in float32 as there, which is exact in every build: i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 Doubles = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -43,7 +41,7 @@ class DoubleNetwork:
         self._branches = [[np.asarray(array, dtype=np.float64) for array in layer] for layer in layers]
         self._whole = _affine(network, "cnn_W", "cnn_b")
         self._dense = {name: np.asarray(getattr(network, name), dtype=np.float64) for name in _DENSE}
-        self._limited = _limiter(network.threads)
+        self._limited = partial(ThreadpoolController().limit, limits=network.threads, user_api="blas")
 
     def encode(self, texts: Sequence[Sequence[int]]) -> Doubles:
         """Unit vectors float64 [n texts, dim] of texts as ids of pieces, none of them empty."""
@@ -83,13 +81,6 @@ class DoubleNetwork:
         last = np.tanh(second @ dense["p3"] + np.maximum(second @ dense["d2"], 0.0) @ dense["d3"])
         square = (last * last).sum(axis=1, keepdims=True)
         return np.asarray(last / np.sqrt(np.maximum(square, self._eps)), dtype=np.float64)
-
-
-def _limiter(threads: int) -> Callable[[], AbstractContextManager[Any]]:
-    """What holds matrix products to a number of threads, as in the package: nothing without `threadpoolctl`."""
-    if find_spec("threadpoolctl") is None:
-        return nullcontext
-    return partial(import_module("threadpoolctl").ThreadpoolController().limit, limits=threads, user_api="blas")
 
 
 def _affine(network: Any, weights: str, bias: str) -> tuple[Doubles, Doubles]:

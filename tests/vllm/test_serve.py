@@ -21,6 +21,7 @@ from scenepipe.errors import BackendError
 from scenepipe.models.catalogue import LocalModel
 from scenepipe.register import Register, adapter_of
 from scenepipe.testing.backend_suite import EN, RU, BackendSuite
+from tests.scenepipe.backends.whole_pipeline import spoken
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -94,6 +95,14 @@ def test_many_mixtures_share_the_servers_places_and_closing_leaves_none(
 
     asyncio.run(scenario())
     assert set(_loaded(vllm_server)) == before
+
+
+def test_a_whole_pipeline_speaks_through_it(vllm_server: str, tmp_path: Path) -> None:
+    served, folder = os.environ["SCENEPIPE_VLLM_MODEL"], str(tmp_path / "composed")
+    options = {"url": vllm_server, "flavour": "vllm", "served": served, "composed": folder, "max_rank": 32}
+    for receipt in spoken(tmp_path, "premerged", use="openai", **options):
+        assert receipt.mode == "premerged"
+        assert len(receipt.used) == 2
 
 
 def test_an_unknown_model_is_named(vllm_server: str) -> None:

