@@ -135,6 +135,10 @@ def engine_arguments(
         "load_format": "safetensors",
         "max_logprobs": MOST_ALTERNATIVES,
         "disable_log_stats": True,
+        "structured_outputs_config": {
+            "backend": "xgrammar",
+            "disable_any_whitespace": True,
+        },  # a small model fills up with it
         **({"enable_chunked_prefill": False} if cpu else {}),
         **options.engine,
         "model": weights,
