@@ -17,7 +17,7 @@ model: gemma-3-270m
 backend: {backend}
 registers: [philosopher, poet, body, logician]
 memory: {{use: sqlite, path: {home}/archive.db}}
-stages: [sentencepiece, rule-scene, route, recall, {{use: decode, mixture: exact, seed: 1, max_tokens: 48}}, remember, render]
+stages: [sentencepiece, rule-scene, route, recall, {{use: decode, mixture: {mixture}, seed: 1, max_tokens: 48}}, remember, render]
 """
 
 

@@ -52,7 +52,7 @@ VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-"""The worker in the engine's process, its threads not pinned: on two cores vLLM is three times as fast so."""
+"""The worker in the engine's process, where it waits for no other by spinning, and its threads not pinned to busy cores."""
 
 Asked = tuple[str, bytes]
 
@@ -123,7 +123,7 @@ def pipeline(server: str, url: str, home: str, in_flight: int) -> Pipeline:
     if server == "vllm":
         backend |= {"max_rank": 32, "max_cpu_loras": 8, "composed": f"{home}/composed"}
         mode = "premerged"
-    text = PIPELINE.format(backend=json.dumps(backend), home=home).replace("mixture: exact", f"mixture: {mode}")
+    text = PIPELINE.format(backend=json.dumps(backend), home=home, mixture=mode)
     file = Path(home, "bench.yaml")
     file.write_text(text, encoding="utf-8")
     return scenepipe.load(file)

@@ -111,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["SCENEPIPE_HOME"] = home
         path = Path(home, "bench.yaml")
-        path.write_text(PIPELINE.format(backend=BACKENDS[given.backend], home=home), encoding="utf-8")
+        path.write_text(PIPELINE.format(backend=BACKENDS[given.backend], home=home, mixture="exact"), encoding="utf-8")
         rows = [row.text for row in examples(scenepipe.load(path).resources.registers["poet"])]
         with served(path, "--waiting", "64", "--per-key", "8192") as server:
             asyncio.run(run(server, range(given.chats, given.chats + 8), 1, 1, rows))  # warms up

@@ -162,7 +162,7 @@ async def served_rate(url: str, said: list[str]) -> float:
 async def latency(home: str, requests: int, streams: int) -> None:
     """Print what the server adds to the fake engine, and its fan-out."""
     path = Path(home, "fake.yaml")
-    path.write_text(PIPELINE.format(backend=FAKE, home=home), encoding="utf-8")
+    path.write_text(PIPELINE.format(backend=FAKE, home=home, mixture="exact"), encoding="utf-8")
     pipe = scenepipe.load(path)
     async with pipe:
         await pipe.ready()
@@ -187,7 +187,7 @@ async def latency(home: str, requests: int, streams: int) -> None:
 async def ratio(home: str, rounds: int) -> None:
     """Print the tokens a second of llama.cpp through the server, against bare; rounds interleaved."""
     path = Path(home, "llama.yaml")
-    path.write_text(PIPELINE.format(backend=LLAMA, home=home), encoding="utf-8")
+    path.write_text(PIPELINE.format(backend=LLAMA, home=home, mixture="exact"), encoding="utf-8")
     pipe = scenepipe.load(path)
     async with pipe:
         await pipe.ready()

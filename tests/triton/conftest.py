@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from tests.scenepipe.backends.servers.vocabulary import DEPLOYED
+from tests.scenepipe.backends.triton_suite import SERVED
 
-SERVED = "base-model"
 START_SECONDS = 120
 INPUTS = {
     "text_input": "STRING",

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 
 from scenepipe.backends.triton import Triton
 from scenepipe.errors import BackendError
-from scenepipe.testing.backend_suite import EN, GREEDY, RU, BackendSuite, collect, plan, say, text_of
-from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, REGISTERS, word_model
+from scenepipe.testing.backend_suite import EN, GREEDY, RU, collect, plan, say, text_of
+from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, REGISTERS
+from tests.scenepipe.backends.triton_suite import SERVED, TritonSuite
 
-SERVED = "base-model"
 T = TypeVar("T")
-
-
-class TritonSuite(BackendSuite):
-    streams: ClassVar[bool] = True
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def backend(
-        cls, triton_server: str, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Triton]:
-        backend = Triton(url=triton_server, served=SERVED, adapters=DEPLOYED, parallel=4, streaming=cls.streams)
-        runner.run(backend.open(word_model(tmp_path_factory.mktemp("words")), REGISTERS))
-        yield backend
-        runner.run(backend.aclose())
 
 
 class TestStreamed(TritonSuite):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -13,23 +13,17 @@ from pydantic import SecretStr
 from scenepipe.backends.triton import Triton
 from scenepipe.errors import BackendError, ConfigError, MixtureError
 from scenepipe.register import Register
-from scenepipe.testing.backend_suite import GREEDY, RU, BackendSuite, collect, plan, say
+from scenepipe.testing.backend_suite import GREEDY, RU, collect, plan, say
 from tests.scenepipe.backends.servers.fake import SSE, FakeServer
 from tests.scenepipe.backends.servers.http import Answer
-from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, NAMES, REGISTERS, word_model
+from tests.scenepipe.backends.servers.vocabulary import DEPLOYED, NAMES, REGISTERS
+from tests.scenepipe.backends.triton_suite import TritonSuite
 
 
-class TritonSuite(BackendSuite):
-    streams: ClassVar[bool] = True
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def backend(cls, runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Triton]:
-        with FakeServer("triton", adapters=list(DEPLOYED.values()), long_s=0.2) as server:
-            backend = Triton(url=server.url, served="base-model", adapters=DEPLOYED, parallel=4, streaming=cls.streams)
-            runner.run(backend.open(word_model(tmp_path_factory.mktemp("words")), REGISTERS))
-            yield backend
-            runner.run(backend.aclose())
+@pytest.fixture(scope="module")
+def triton_server() -> Iterator[str]:
+    with FakeServer("triton", adapters=list(DEPLOYED.values()), long_s=0.2) as server:
+        yield server.url
 
 
 class TestStreamed(TritonSuite):

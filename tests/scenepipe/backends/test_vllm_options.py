@@ -36,6 +36,12 @@ def arguments(ranks: tuple[int, ...] = (16, 16), **options: Any) -> dict[str, An
     return engine_arguments(Vllm(**options).options, "/weights", ranks)
 
 
+def test_schemas_leave_no_room_for_blank_lines_unless_asked_otherwise() -> None:
+    assert arguments()["structured_outputs_config"]["disable_any_whitespace"] is True
+    own = {"backend": "auto"}
+    assert arguments(engine={"structured_outputs_config": own})["structured_outputs_config"] == own
+
+
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
