@@ -123,7 +123,7 @@ def _command(weights: str, port: int) -> list[str]:
     command += ["--enable-lora", "--max-loras", "4", "--max-cpu-loras", "8", "--max-lora-rank", "32"]
     command += ["--kv-cache-memory-bytes", str(1 << 29), "--max-num-batched-tokens", "1024"]
     command += ["--distributed-executor-backend", UNI]
-    command += ["--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}']
+    command += ["--structured-outputs-config", '{"backend": "guidance", "disable_any_whitespace": true}']
     return [*command, "--no-enable-chunked-prefill"]  # on a CPU a prompt with a seed that is read in parts ends it
 
 
